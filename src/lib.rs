@@ -1,0 +1,56 @@
+//! podrun runs Kubernetes Pods on one Linux machine.
+//!
+//! # Data flow
+//!
+//! ```text
+//!  YAML/JSON ──manifest──▶ checked objects ──plan──▶ PodPlan ──runtime──▶ namespaces, mounts, processes
+//!                               ▲                      │ (pure data,              │ exits, timers,
+//!    problems with             images                  │  nothing left to decide) ▼ requests = Events
+//!    file:line:col        (pull, verify, unpack)       │                     supervisor ──lifecycle──▶ Actions
+//!                                                      ▼                          │
+//!                                               store: objects, status, logs ◀────┘
+//!                                                      │
+//!                                               cli: ps get logs exec wait …
+//! ```
+//!
+//! # Modules
+//!
+//! | module | what it is | may use |
+//! |---|---|---|
+//! | [`names`] | checked newtypes for names | |
+//! | [`sys`] | the only unsafe code: wrappers of kernel interfaces | |
+//! | [`manifest`] | text → checked objects, all problems with positions (pure) | names |
+//! | [`plan`] | objects + image configs + host facts → `PodPlan` (pure) | names, manifest |
+//! | [`lifecycle`] | the pod's state machine and its `v1.PodStatus` (pure) | names, plan |
+//! | [`wire`] | messages between front end, supervisor and stages (pure) | names, plan |
+//! | [`stage`] | code of the processes between fork and exec: pause, container init, exec, unpack | sys, wire, plan |
+//! | [`store`] | the per-user directory: layout, locks, records, logs | sys, names, plan, lifecycle |
+//! | [`image`] | reference, registry, content store, unpack | sys, names, plan, stage |
+//! | [`volume`] | materialise volumes on the host side | sys, names, plan |
+//! | [`net`] | the pod's network namespace and published ports | sys, names, plan |
+//! | [`runtime`] | parent side of the stages | all above |
+//! | [`supervisor`] | the loop: Event → machine → Action | all above |
+//! | [`cli`] | the command line; the only module that prints | all above |
+//!
+//! `tests/layers.rs` holds the table and fails when an import points upwards, when a pure module
+//! touches the outside world, or when `unsafe` appears outside `src/sys`.
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+pub mod cli;
+pub mod image;
+pub mod lifecycle;
+pub mod manifest;
+pub mod names;
+pub mod net;
+pub mod plan;
+pub mod runtime;
+pub mod stage;
+pub mod store;
+pub mod supervisor;
+#[expect(
+    unsafe_code,
+    reason = "the one place where kernel interfaces are wrapped"
+)]
+pub mod sys;
+pub mod volume;
+pub mod wire;

@@ -1,0 +1,241 @@
+//! The plan of one pod: pure data, serialisable, written by the front end and performed by the
+//! supervisor without looking anything up.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{ContainerName, Namespace, ObjectName, PodUid, VolumeName};
+
+/// The version written into every plan; a supervisor refuses another one.
+pub const PLAN_VERSION: u32 = 1;
+
+/// One pod, resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodPlan {
+    /// [`PLAN_VERSION`].
+    pub version: u32,
+    /// `metadata.namespace`, `default` when absent.
+    pub namespace: Namespace,
+    /// `metadata.name`.
+    pub name: ObjectName,
+    /// The generated `metadata.uid`.
+    pub uid: PodUid,
+    /// The host name in the pod's UTS namespace; not used with [`Network::Host`].
+    pub hostname: String,
+    /// Which network namespace the pod has.
+    pub network: Network,
+    /// `spec.hostPID`.
+    pub host_pid: bool,
+    /// `spec.hostIPC`.
+    pub host_ipc: bool,
+    /// `spec.shareProcessNamespace`: containers run in pause's own pid namespace.
+    pub share_process_namespace: bool,
+    /// Contents of the files bound into every container.
+    pub files: EtcFiles,
+    /// The pod's volumes, each materialised once.
+    pub volumes: Vec<VolumePlan>,
+    /// The containers, in `spec.containers` order.
+    pub containers: Vec<ContainerPlan>,
+    /// `spec.restartPolicy`.
+    pub restart_policy: RestartPolicy,
+    /// `spec.terminationGracePeriodSeconds`.
+    pub termination_grace_period_seconds: u64,
+    /// Back-off between restarts.
+    pub back_off: BackOff,
+    /// Published ports: hostPort and `--publish`.
+    pub ports: Vec<PublishedPort>,
+}
+
+/// Back-off constants in milliseconds: kubelet's 10 s doubling to 300 s, or what
+/// `PODRUN_BACKOFF_INITIAL` and `PODRUN_BACKOFF_MAX` say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackOff {
+    /// Delay before the second restart.
+    pub initial_ms: u64,
+    /// The largest delay.
+    pub max_ms: u64,
+}
+
+impl Default for BackOff {
+    /// `initialCrashLoopBackOff` and `MaxCrashLoopBackOff` of kubelet.go.
+    fn default() -> Self {
+        Self {
+            initial_ms: 10_000,
+            max_ms: 300_000,
+        }
+    }
+}
+
+/// The pod's network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// `hostNetwork: true`; the address is the machine's, for the status.
+    Host {
+        /// The machine's own address.
+        address: IpAddr,
+    },
+    /// A namespace of the pod's own with `lo` and `eth0`.
+    Pod {
+        /// The address of `eth0`, unique among the user's pods.
+        address: Ipv4Addr,
+        /// Prefix length of the pod network.
+        prefix_len: u8,
+    },
+}
+
+/// Contents of the files podrun writes for every container of the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EtcFiles {
+    /// `/etc/hosts`
+    pub hosts: String,
+    /// `/etc/resolv.conf`
+    pub resolv_conf: String,
+    /// `/etc/hostname`
+    pub hostname: String,
+}
+
+/// `spec.restartPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestartPolicy {
+    /// Restart on every exit.
+    Always,
+    /// Restart on a non-zero exit code.
+    OnFailure,
+    /// Never restart.
+    Never,
+}
+
+/// One volume of the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumePlan {
+    /// `volumes[].name`.
+    pub name: VolumeName,
+    /// Where its content comes from.
+    pub source: VolumeSource,
+}
+
+/// Where a volume's content comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VolumeSource {
+    /// A directory of the pod's own on the state directory's disk.
+    EmptyDirDisk {
+        /// `sizeLimit` in bytes.
+        size_limit: Option<u64>,
+    },
+    /// A tmpfs of the pod's own.
+    EmptyDirMemory {
+        /// `sizeLimit` in bytes; the size of the tmpfs.
+        size_limit: Option<u64>,
+    },
+    /// A path of the host, resolved with the host's semantics.
+    HostPath {
+        /// Absolute; relative ones were joined to the manifest's folder.
+        path: PathBuf,
+        /// What must be there.
+        kind: HostPathType,
+    },
+}
+
+/// `hostPath.type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostPathType {
+    /// `""`: no check.
+    Unset,
+    /// Created with mode 0755 when missing.
+    DirectoryOrCreate,
+    /// Must be a directory.
+    Directory,
+    /// Created with mode 0644 when missing; the parent is not created.
+    FileOrCreate,
+    /// Must be a regular file.
+    File,
+    /// Must be a UNIX socket.
+    Socket,
+    /// Must be a character device.
+    CharDevice,
+    /// Must be a block device.
+    BlockDevice,
+}
+
+/// One container, resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerPlan {
+    /// `containers[].name`.
+    pub name: ContainerName,
+    /// The reference as written, for the status.
+    pub image: String,
+    /// `repository@sha256:…` or the config digest, for `status.containerStatuses[].imageID`.
+    pub image_id: String,
+    /// The root file system's lower layers.
+    pub root: RootSource,
+    /// `securityContext.readOnlyRootFilesystem`.
+    pub read_only_root: bool,
+    /// ENTRYPOINT/CMD/command/args combined, `$(VAR)` expanded; never empty.
+    pub argv: Vec<String>,
+    /// Image ENV, then PATH and HOSTNAME defaults, then the pod's; in order, no name twice.
+    /// HOME is added at the start from the user's passwd entry when it is not here.
+    pub env: Vec<(String, String)>,
+    /// Absolute path inside the container; created when missing.
+    pub working_dir: String,
+    /// Who it runs as; names are resolved against the image's passwd and group at the start.
+    pub user: UserPlan,
+    /// Mounts in the order they are made (by depth).
+    pub mounts: Vec<MountPlan>,
+    /// The signal that asks PID 1 to end.
+    pub stop_signal: i32,
+}
+
+/// The lower layers of a container's root file system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootSource {
+    /// Unpacked layers, the topmost first (overlay's `lowerdir` order); absolute paths in the store.
+    Layers(Vec<PathBuf>),
+    /// `podrun.local/host`: the machine's own root file system.
+    Host,
+}
+
+/// Who a container runs as, before the image's user database was read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UserPlan {
+    /// The image's `User` (`name`, `uid`, `name:group`, `uid:gid` …); empty when absent.
+    pub image_user: String,
+    /// `runAsUser`; wins over the image's user.
+    pub run_as_user: Option<u32>,
+    /// `runAsGroup`.
+    pub run_as_group: Option<u32>,
+}
+
+/// One mount of a volume into a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountPlan {
+    /// Which volume.
+    pub volume: VolumeName,
+    /// Absolute path inside the container.
+    pub mount_path: String,
+    /// `volumeMounts[].readOnly`.
+    pub read_only: bool,
+}
+
+/// One port of the host that is forwarded to the pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// The host's address to listen on.
+    pub host_ip: IpAddr,
+    /// The host's port; 0 lets the kernel choose.
+    pub host_port: u16,
+    /// The pod's port.
+    pub container_port: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+}
+
+/// Transport of a published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Protocol {
+    /// `TCP`
+    Tcp,
+    /// `UDP`
+    Udp,
+}
