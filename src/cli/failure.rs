@@ -32,7 +32,11 @@ impl Failure {
 
     /// A failure with another code.
     pub fn with_code(code: u8, message: impl fmt::Display) -> Self {
-        Self { code, message: message.to_string(), hint: None }
+        Self {
+            code,
+            message: message.to_string(),
+            hint: None,
+        }
     }
 
     /// Adds what would mend it.

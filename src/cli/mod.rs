@@ -1,4 +1,66 @@
-//! stub
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! The command line: the only module that prints.
+
+mod apply;
+mod command;
+mod duration;
+mod failure;
+mod input;
+mod options;
+mod render;
+mod selector;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use failure::Failure;
+use options::{Command, Podrun};
+
+/// The definition of the command line, for man pages and completions.
+pub fn command() -> clap::Command {
+    Podrun::command()
+}
+
+/// Parses the command line, performs the command and says how it ended.
+pub fn main() -> ExitCode {
+    let options = match Podrun::try_parse() {
+        Ok(options) => options,
+        Err(error) => {
+            // `--help` and `--version` go to standard output and are no failure.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            error.print().ok();
+            return ExitCode::from(code);
+        }
+    };
+    match perform(&options) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            render::failure(&failure);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn perform(options: &Podrun) -> Result<u8, Failure> {
+    let global = &options.global;
+    match &options.command {
+        Command::Version => {
+            render::line(&format!("podrun {}", env!("CARGO_PKG_VERSION")))?;
+            Ok(0)
+        }
+        Command::Completion { shell } => command::completion::run(*shell),
+        Command::Doctor => command::doctor::run(global),
+        Command::Validate(validate) => command::validate::run(validate),
+        Command::Up(up) => command::up::run(global, up),
+        Command::Run(run) => command::run::run(global, run),
+        Command::Down(down) => command::rm::down(global, down),
+        Command::Rm(rm) => command::rm::run(global, rm),
+        Command::Ps(ps) => command::get::ps(global, ps),
+        Command::Get(get) => command::get::run(global, get),
+        Command::Logs(logs) => command::logs::run(global, logs),
+        Command::Exec(exec) => command::exec::run(global, exec),
+        Command::Wait(wait) => command::wait::run(global, wait),
+        Command::Image(image) => command::image::run(global, image),
+        Command::Prune(prune) => command::prune::run(global, prune),
+    }
 }

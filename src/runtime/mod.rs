@@ -4,5 +4,8 @@
 pub mod client;
 pub mod control_socket;
 pub mod idmap;
+pub mod inside;
 pub mod spawn;
+pub mod trial;
+pub mod unpack;
 pub mod wording;

@@ -143,6 +143,30 @@ pub fn drop_all_capabilities() -> io::Result<()> {
     )?)
 }
 
+/// Keeps only what creating an image's files needs.
+///
+/// # Errors
+/// As `capset(2)`.
+pub fn keep_unpacking_capabilities() -> io::Result<()> {
+    let needed = CapabilitySet::CHOWN
+        | CapabilitySet::DAC_OVERRIDE
+        | CapabilitySet::FOWNER
+        | CapabilitySet::FSETID
+        | CapabilitySet::MKNOD
+        | CapabilitySet::SETFCAP
+        // trusted.overlay.opaque (xattr(7), "Trusted extended attributes").
+        | CapabilitySet::SYS_ADMIN;
+    let held = needed.intersection(rustix::thread::capabilities(None)?.permitted);
+    Ok(rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: held,
+            permitted: held,
+            inheritable: CapabilitySet::empty(),
+        },
+    )?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,11 +11,14 @@ pub mod container;
 pub mod devices;
 pub mod exec;
 pub mod host_root;
+pub mod inside;
 pub mod launcher;
 pub mod masks;
 pub mod pause;
 pub mod program;
 pub mod rootfs;
+pub mod trial;
+pub mod unpack;
 pub mod user_namespace;
 
 use std::io;

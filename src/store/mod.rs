@@ -25,15 +25,13 @@ pub mod log;
 mod objects;
 mod pod_dir;
 mod record;
-mod remove;
 mod roots;
 
 pub use atomic::{Durability, atomic_write, read_bounded};
 pub use error::StoreError;
 pub use identity::{Identity, boot_id};
-pub use log::{LogCursor, LogLimits, LogWriter, Stream};
+pub use log::{Line, LogCursor, LogLimits, LogWriter, Stream};
 pub use objects::{Kind, Object};
 pub use pod_dir::{Liveness, PodDir};
 pub use record::{PodRecord, RECORD_VERSION, Record};
-pub use remove::remove_tree;
 pub use roots::{Environment, Store, StoreLock};

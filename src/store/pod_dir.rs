@@ -10,10 +10,10 @@ use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::store::remove::remove_beneath;
 use crate::store::{
     Durability, Identity, RECORD_VERSION, Record, StoreError, atomic_write, boot_id, read_bounded,
 };
+use crate::sys::tree::{remove_beneath, remove_tree};
 
 /// The largest record that is read; a Pod is at most 3 MiB (etcd's bound for an object).
 const LIMIT: u64 = 8 * 1024 * 1024;
@@ -194,6 +194,6 @@ impl PodDir {
         ) else {
             return Ok(());
         };
-        super::remove_tree(parent, name)
+        remove_tree(parent, name)
     }
 }

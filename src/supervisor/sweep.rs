@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use crate::store::remove_tree;
 use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
+use crate::sys::tree::remove_tree;
 
 /// Removes the root file system of a container's earlier run in a process of its own, whose pidfd
 /// is returned: it may be large, and the supervisor must go on draining logs meanwhile.

@@ -9,3 +9,4 @@ pub mod process;
 pub mod seqpacket;
 pub mod signal;
 pub mod terminal;
+pub mod tree;

@@ -18,10 +18,12 @@
 //! a front end that is killed leaves nothing behind.
 
 mod control;
+mod inside;
 mod launch;
 mod report;
 
 pub use control::{Reply, Request, TerminalSize};
+pub use inside::{Outcome, Task};
 pub use launch::{Adopt, FromSupervisor, IdSpace, Launch, ToSupervisor};
 pub use report::{Failure, Report, Step};
 

@@ -53,7 +53,10 @@ impl Interrupts {
             set.add(signal);
         }
         set.thread_block()?;
-        Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
+        Ok(Self(SignalFd::with_flags(
+            &set,
+            SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+        )?))
     }
 
     /// The signal that has arrived.
@@ -92,9 +95,17 @@ impl Fleet {
         runtime_dir: &OwnedFd,
         interrupts: Interrupts,
     ) -> Result<Self, Failure> {
-        let mut fleet = Self { pods: Vec::new(), interrupts };
+        let mut fleet = Self {
+            pods: Vec::new(),
+            interrupts,
+        };
         let mut waiting = VecDeque::from(reserved);
-        while let Some(Reserved { plan, dir, listeners }) = waiting.pop_front() {
+        while let Some(Reserved {
+            plan,
+            dir,
+            listeners,
+        }) = waiting.pop_front()
+        {
             let handover = Handover {
                 pod_dir_path: dir.path().to_string_lossy().into_owned(),
                 pod_dir: dir.as_fd(),
@@ -176,8 +187,12 @@ impl Fleet {
     }
 
     fn hear(&mut self, index: usize) -> Result<(), Failure> {
-        let Some(pod) = self.pods.get_mut(index) else { return Ok(()) };
-        let Some(supervisor) = &pod.supervisor else { return Ok(()) };
+        let Some(pod) = self.pods.get_mut(index) else {
+            return Ok(());
+        };
+        let Some(supervisor) = &pod.supervisor else {
+            return Ok(());
+        };
         match supervisor.receive() {
             Ok(FromSupervisor::Status(status)) => pod.status = *status,
             Ok(FromSupervisor::Ended) => pod.ended = true,
@@ -196,17 +211,7 @@ impl Fleet {
     /// A pod that can never be it (its reason in words), the end of the time, an interrupt.
     pub(crate) fn wait_for(&mut self, wait: Wait, deadline: Option<Instant>) -> Result<(), Unmet> {
         loop {
-            let mut all = true;
-            for (index, pod) in self.pods.iter().enumerate() {
-                match progress(wait, pod.plan.restart_policy, &pod.status) {
-                    Progress::Reached => {}
-                    Progress::Pending => all = false,
-                    Progress::Impossible { container, reason, exit_code } => {
-                        return Err(Unmet::Pod { index, container, reason, exit_code });
-                    }
-                }
-            }
-            if all {
+            if self.reached(wait)? {
                 return Ok(());
             }
             match self.wait(deadline, None) {
@@ -217,7 +222,8 @@ impl Fleet {
         }
     }
 
-    fn pending(&self, wait: Wait) -> Vec<usize> {
+    /// The pods that are not it yet.
+    pub(crate) fn pending(&self, wait: Wait) -> Vec<usize> {
         self.pods
             .iter()
             .enumerate()
@@ -246,8 +252,11 @@ impl Fleet {
     /// Undoes all pods and waits until nothing of them is left.
     pub(crate) fn abandon(&mut self) {
         // All sockets first, so that they end at the same time.
-        let leaving: Vec<_> =
-            self.pods.iter_mut().filter_map(|pod| pod.supervisor.take()).collect();
+        let leaving: Vec<_> = self
+            .pods
+            .iter_mut()
+            .filter_map(|pod| pod.supervisor.take())
+            .collect();
         let children: Vec<_> = leaving.into_iter().map(Supervisor::let_go).collect();
         for mut child in children {
             child.wait().ok();
@@ -263,7 +272,12 @@ impl Fleet {
 #[derive(Debug)]
 pub(crate) enum Unmet {
     /// A pod can never be it.
-    Pod { index: usize, container: Option<String>, reason: String, exit_code: Option<i32> },
+    Pod {
+        index: usize,
+        container: Option<String>,
+        reason: String,
+        exit_code: Option<i32>,
+    },
     /// The time is over for these.
     TimedOut(Vec<usize>),
     /// Something else.
@@ -274,7 +288,10 @@ pub(crate) enum Unmet {
 pub(crate) fn interrupted(signal: i32) -> Failure {
     let name = Signal::try_from(signal).map_or("a signal", Signal::as_str);
     let code = u8::try_from(signal.saturating_add(128)).unwrap_or(TIMED_OUT);
-    Failure::with_code(code, format!("interrupted by {name}; what was started is removed"))
+    Failure::with_code(
+        code,
+        format!("interrupted by {name}; what was started is removed"),
+    )
 }
 
 fn worded(plan: &PodPlan, error: &SpawnError) -> Failure {

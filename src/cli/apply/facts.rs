@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::cli::failure::{Failure, INVALID};
-use crate::names::{Namespace, ObjectName, PodUid};
+use crate::cli::duration;
+use crate::cli::failure::Failure;
+use crate::names::{Namespace, PodUid};
 use crate::net::address;
 use crate::plan::{self, BackOff, HostFacts};
 use crate::store::Store;
@@ -42,7 +43,10 @@ fn resolv_conf() -> String {
     const STUB: &str = "127.0.0.53";
     const REAL: &str = "/run/systemd/resolve/resolv.conf";
     let own = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    if own.lines().any(|line| line.split_whitespace().eq(["nameserver", STUB])) {
+    if own
+        .lines()
+        .any(|line| line.split_whitespace().eq(["nameserver", STUB]))
+    {
         std::fs::read_to_string(REAL).unwrap_or(own)
     } else {
         own
@@ -54,34 +58,18 @@ fn resolv_conf() -> String {
 /// # Errors
 /// A value that is not a duration.
 pub(crate) fn back_off() -> Result<BackOff, Failure> {
-    let read = |name: &str, default: u64| match std::env::var(name) {
+    let read = |name: &'static str, default: u64| match std::env::var(name) {
         Err(_) => Ok(default),
-        Ok(text) => parse_milliseconds(&text).ok_or_else(|| {
-            Failure::with_code(2, format!("{name}={text} is not a duration"))
-                .hinted("write seconds or a unit: `2`, `500ms`, `1m`")
-        }),
+        Ok(text) => {
+            let duration = duration::of_option(name, &text)?;
+            u64::try_from(duration.as_millis()).map_err(Failure::internal)
+        }
     };
     let default = BackOff::default();
     Ok(BackOff {
         initial_ms: read("PODRUN_BACKOFF_INITIAL", default.initial_ms)?,
         max_ms: read("PODRUN_BACKOFF_MAX", default.max_ms)?,
     })
-}
-
-/// A duration as Go and kubectl write simple ones: digits with `ms`, `s`, `m`, `h` or nothing for
-/// seconds.
-pub(crate) fn parse_milliseconds(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    let factor = match unit {
-        "ms" => 1,
-        "" | "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    number.checked_mul(factor)
 }
 
 /// The digest that says whether a Pod has changed: of its checked form and its namespace, so that
@@ -107,7 +95,9 @@ pub(crate) fn digest(
 /// When the kernel's generator cannot be read.
 pub(crate) fn new_uid() -> Result<PodUid, Failure> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(|error| {
-        Failure::internal(format!("/proc/sys/kernel/random/uuid cannot be read: {error}"))
+        Failure::internal(format!(
+            "/proc/sys/kernel/random/uuid cannot be read: {error}"
+        ))
     })?;
     PodUid::new(text.trim()).map_err(Failure::internal)
 }
@@ -142,29 +132,4 @@ pub(crate) fn addresses(store: &Store) -> Result<(BTreeSet<Ipv4Addr>, Option<Ipv
     }
     let last = used.values().next_back().copied();
     Ok((used.into_values().collect(), last))
-}
-
-/// A namespace and name for messages and look-ups.
-pub(crate) fn full_name(namespace: &Namespace, name: &ObjectName) -> String {
-    if namespace.as_str() == "default" { name.to_string() } else { format!("{namespace}/{name}") }
-}
-
-/// One sentence that several documents name the same pod.
-pub(crate) fn duplicate(name: &ObjectName) -> Failure {
-    Failure::with_code(INVALID, format!("pod/{name} is in these files more than once"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_have_a_unit_or_are_seconds() {
-        assert_eq!(parse_milliseconds("2"), Some(2000));
-        assert_eq!(parse_milliseconds("500ms"), Some(500));
-        assert_eq!(parse_milliseconds("5m"), Some(300_000));
-        for bad in ["", "s", "1d", "-1", "1.5s", "99999999999999999999"] {
-            assert_eq!(parse_milliseconds(bad), None, "{bad}");
-        }
-    }
 }

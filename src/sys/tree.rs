@@ -36,7 +36,7 @@ pub fn remove_tree(parent: &Path, name: &str) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`remove_tree`].
-pub(super) fn remove_beneath(parent: impl AsFd, name: &str) -> io::Result<()> {
+pub fn remove_beneath(parent: impl AsFd, name: &str) -> io::Result<()> {
     let parent = parent.as_fd();
     let name = CString::new(name)?;
     match rustix::fs::unlinkat(parent, &name, AtFlags::empty()) {

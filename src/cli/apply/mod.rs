@@ -1,0 +1,473 @@
+//! From checked objects to running pods: what `up` and `run` have in common.
+//!
+//! Everything is decided before the first process exists: images are present, plans are made,
+//! ports are open. Then old pods go, new ones start together, and either all stay or none.
+
+pub(crate) mod facts;
+pub(crate) mod follow;
+mod images;
+pub(crate) mod launch;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::cli::apply::launch::{Fleet, Interrupts, Reserved};
+use crate::cli::failure::{Failure, INVALID};
+use crate::cli::options::{Global, Input};
+use crate::cli::{input, render};
+use crate::manifest::{CheckedData, CheckedPod, DataKind, Manifest, Object, Severity, Source};
+use crate::names::{Namespace, ObjectName, PodUid};
+use crate::net::{address, listen};
+use crate::plan::{self, HostFacts, PodPlan, PresentImage, Protocol, PublishedPort};
+use crate::runtime::idmap::IdMap;
+use crate::store::{self, Kind, PodDir, PodRecord, RECORD_VERSION, Record, Store};
+
+/// One Pod of the files.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) namespace: Namespace,
+    pub(crate) name: ObjectName,
+    checked: CheckedPod,
+    digest: String,
+}
+
+/// What is to be done about a Pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It is new.
+    Create,
+    /// It has changed, or its supervisor is dead.
+    Replace,
+    /// It is as the file says.
+    Keep,
+}
+
+/// Everything that was decided.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) store: Store,
+    pub(crate) ids: IdMap,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) pods: Vec<(Wanted, Change)>,
+    pub(crate) objects: Vec<(store::Object, Change)>,
+    images: BTreeMap<String, PresentImage>,
+    host: HostFacts,
+    publish: Vec<PublishedPort>,
+    back_off: plan::BackOff,
+}
+
+/// Reads, checks and resolves: after this only the machine can say no.
+///
+/// # Errors
+/// Invalid files, missing images, plans that cannot be made.
+pub(crate) fn prepare(global: &Global, options: &Input) -> Result<Prepared, Failure> {
+    let namespace = input::namespace(global)?;
+    let publish = options
+        .publish
+        .iter()
+        .map(|text| parse_publish(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let back_off = facts::back_off()?;
+    let sources = input::read(&options.files)?;
+    let manifest = input::check(&sources, options.validate)?;
+    let store = input::open_store(global)?;
+    let ids = IdMap::of_this_user();
+    let (pods, objects) = wanted(&store, manifest, &namespace, &publish)?;
+    if !publish.is_empty() && pods.len() != 1 {
+        return Err(Failure::with_code(
+            2,
+            "--publish needs files with exactly one Pod",
+        ));
+    }
+    let mut prepared = Prepared {
+        host: facts::host_facts(ids.id_count()),
+        store,
+        ids,
+        sources,
+        pods,
+        objects,
+        images: BTreeMap::new(),
+        publish,
+        back_off,
+    };
+    let needed = prepared
+        .pods
+        .iter()
+        .filter(|(_, change)| *change != Change::Keep);
+    let containers = needed.flat_map(|(wanted, _)| {
+        let spec = wanted.checked.pod.spec.as_ref();
+        spec.map(|spec| spec.containers.as_slice())
+            .unwrap_or_default()
+    });
+    prepared.images = images::all_present(
+        prepared.store.data_dir(),
+        &prepared.ids,
+        containers,
+        options.pull,
+    )?;
+    // Once before anything exists; the real plans differ in uid and address only.
+    for (wanted, change) in &prepared.pods {
+        if *change != Change::Keep {
+            prepared.plan(wanted, &facts::new_uid()?, Ipv4Addr::UNSPECIFIED)?;
+        }
+    }
+    Ok(prepared)
+}
+
+fn wanted(
+    store: &Store,
+    manifest: Manifest,
+    namespace: &Namespace,
+    publish: &[PublishedPort],
+) -> Result<(Vec<(Wanted, Change)>, Vec<(store::Object, Change)>), Failure> {
+    let mut pods: Vec<(Wanted, Change)> = Vec::new();
+    let mut objects = Vec::new();
+    for object in manifest.objects {
+        match object {
+            Object::Data(data) => objects.push(wanted_object(store, *data, namespace)?),
+            Object::Pod(checked) => {
+                let mut checked = *checked;
+                let name = checked
+                    .complete_name(&facts::name_suffix()?)
+                    .map_err(Failure::internal)?;
+                let namespace = checked
+                    .namespace
+                    .clone()
+                    .unwrap_or_else(|| namespace.clone());
+                checked.pod.metadata.namespace = Some(namespace.to_string());
+                let again = pods
+                    .iter()
+                    .any(|(known, _)| known.name == name && known.namespace == namespace);
+                if again {
+                    let message = format!("pod/{name} is in these files more than once");
+                    return Err(Failure::with_code(INVALID, message));
+                }
+                let digest = facts::digest(&checked.pod, &namespace, publish)?;
+                let wanted = Wanted {
+                    namespace,
+                    name,
+                    checked,
+                    digest,
+                };
+                let change = wanted.change(existing(store, &wanted)?.as_ref());
+                pods.push((wanted, change));
+            }
+        }
+    }
+    Ok((pods, objects))
+}
+
+fn existing(store: &Store, wanted: &Wanted) -> Result<Option<PodRecord>, Failure> {
+    store
+        .pod(&wanted.namespace, &wanted.name)
+        .map_err(Failure::internal)
+}
+
+fn wanted_object(
+    store: &Store,
+    data: CheckedData,
+    namespace: &Namespace,
+) -> Result<(store::Object, Change), Failure> {
+    let kind = match data.kind {
+        DataKind::ConfigMap => Kind::ConfigMap,
+        DataKind::Secret => Kind::Secret,
+    };
+    let namespace = data.namespace.unwrap_or_else(|| namespace.clone());
+    let mut value = data.value;
+    if let Some(metadata) = value
+        .get_mut("metadata")
+        .and_then(serde_json::Value::as_object_mut)
+    {
+        metadata.insert("namespace".to_owned(), namespace.as_str().into());
+    }
+    let old = store
+        .object(kind, &namespace, &data.name)
+        .map_err(Failure::internal)?;
+    let is_immutable = |value: &serde_json::Value| {
+        value.get("immutable").and_then(serde_json::Value::as_bool) == Some(true)
+    };
+    let change = match &old {
+        None => Change::Create,
+        Some(old) if old.value == value => Change::Keep,
+        Some(old) if is_immutable(&old.value) => {
+            return Err(Failure::with_code(
+                INVALID,
+                format!(
+                    "{}/{} is immutable and would change",
+                    kind.word(),
+                    data.name
+                ),
+            )
+            .hinted(format!(
+                "remove it first: `podrun rm {}/{}`",
+                kind.word(),
+                data.name
+            )));
+        }
+        Some(_) => Change::Replace,
+    };
+    Ok((
+        store::Object {
+            kind,
+            namespace,
+            name: data.name,
+            value,
+        },
+        change,
+    ))
+}
+
+impl Wanted {
+    fn change(&self, existing: Option<&PodRecord>) -> Change {
+        match existing {
+            None => Change::Create,
+            Some(pod) if pod.record.digest != self.digest => Change::Replace,
+            // A pod that was lost with its supervisor is started again.
+            Some(pod) => match pod.liveness {
+                store::Liveness::Alive => Change::Keep,
+                store::Liveness::Dead | store::Liveness::Rebooted => {
+                    let ended = pod.dir.read_status().and_then(|status| status.phase);
+                    match ended.as_deref() {
+                        Some("Succeeded" | "Failed") => Change::Keep,
+                        _ => Change::Replace,
+                    }
+                }
+            },
+        }
+    }
+}
+
+impl Prepared {
+    fn plan(&self, wanted: &Wanted, uid: &PodUid, address: Ipv4Addr) -> Result<PodPlan, Failure> {
+        let host = HostFacts {
+            pod_address: address,
+            ..self.host.clone()
+        };
+        let input = plan::Input {
+            pod: &wanted.checked.pod,
+            namespace: &wanted.namespace,
+            name: &wanted.name,
+            uid,
+            folder: wanted.checked.folder.as_deref(),
+            images: &self.images,
+            host: &host,
+            publish: &self.publish,
+            back_off: self.back_off,
+        };
+        plan::build(&input).map_err(|problems| {
+            for problem in &problems {
+                let placed = wanted.checked.positions.problem(
+                    Severity::Error,
+                    &problem.path,
+                    problem.message.clone(),
+                    problem.hint.clone(),
+                );
+                render::problem(&placed, &self.sources);
+            }
+            Failure::with_code(INVALID, format!("pod/{} cannot run here", wanted.name))
+        })
+    }
+
+    /// Says once what a rootless pod without id ranges cannot do.
+    pub(crate) fn warn_about_ids(&self) {
+        if let IdMap::Single { why } = &self.ids
+            && self.pods.iter().any(|(_, change)| *change != Change::Keep)
+        {
+            render::warn(&format!(
+                "only user id 0 exists in the pods: {why}; images that switch users, chown or use groups will fail"
+            ));
+        }
+    }
+
+    /// Takes names and addresses, opens ports and makes the directories of the pods that are to be
+    /// started.
+    ///
+    /// # Errors
+    /// A name that is taken meanwhile, a port that is in use; nothing is left then.
+    pub(crate) fn reserve(&self) -> Result<Vec<Reserved>, Failure> {
+        let _lock = self.store.lock().map_err(Failure::internal)?;
+        let mut reserved = Vec::new();
+        let result = self.reserve_all(&mut reserved);
+        if result.is_err() {
+            for pod in &reserved {
+                pod.dir.remove().ok();
+            }
+        }
+        result.map(|()| reserved)
+    }
+
+    fn reserve_all(&self, reserved: &mut Vec<Reserved>) -> Result<(), Failure> {
+        let (mut used, mut last) = facts::addresses(&self.store)?;
+        for (wanted, _) in self
+            .pods
+            .iter()
+            .filter(|(_, change)| *change != Change::Keep)
+        {
+            if existing(&self.store, wanted)?.is_some() {
+                return Err(Failure::with_code(
+                    INVALID,
+                    format!(
+                        "pod/{} was started by another command meanwhile",
+                        wanted.name
+                    ),
+                ));
+            }
+            let address = address::next_address(&used, last)
+                .ok_or_else(|| Failure::internal("all addresses of the pod network are in use"))?;
+            used.insert(address);
+            last = Some(address);
+            let uid = facts::new_uid()?;
+            let mut plan = self.plan(wanted, &uid, address)?;
+            let listeners = open_ports(&mut plan)?;
+            let record = Record {
+                version: RECORD_VERSION,
+                namespace: wanted.namespace.clone(),
+                name: wanted.name.clone(),
+                uid: uid.clone(),
+                digest: wanted.digest.clone(),
+                address: matches!(plan.network, plan::Network::Pod { .. }).then_some(address),
+                created: jiff::Timestamp::now(),
+                boot_id: store::boot_id().map_err(Failure::internal)?,
+                podrun: env!("CARGO_PKG_VERSION").to_owned(),
+            };
+            let mut pod = wanted.checked.pod.clone();
+            pod.metadata.uid = Some(uid.to_string());
+            pod.metadata.creation_timestamp = Some(
+                k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(record.created),
+            );
+            let dir =
+                PodDir::create(&self.store.pods_dir(), &record, &pod).map_err(Failure::internal)?;
+            reserved.push(Reserved {
+                plan,
+                dir,
+                listeners,
+            });
+        }
+        Ok(())
+    }
+
+    /// Starts the reserved pods.
+    ///
+    /// # Errors
+    /// The first that cannot be started; nothing is left then.
+    pub(crate) fn start(
+        &self,
+        reserved: Vec<Reserved>,
+        interrupts: Interrupts,
+    ) -> Result<Fleet, Failure> {
+        let runtime_dir = self.store.open_runtime_dir().map_err(Failure::internal)?;
+        Fleet::start(&self.ids, reserved, &runtime_dir, interrupts)
+    }
+
+    /// Stores the objects: the last step, when nothing can fail any more but the disk.
+    ///
+    /// # Errors
+    /// As `write(2)`.
+    pub(crate) fn store_objects(&self) -> Result<(), Failure> {
+        for (object, change) in &self.objects {
+            if *change != Change::Keep {
+                self.store.put_object(object).map_err(Failure::internal)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens the host's side of the published ports; a port 0 becomes the one the kernel chose.
+fn open_ports(plan: &mut PodPlan) -> Result<Vec<std::os::fd::OwnedFd>, Failure> {
+    let mut sockets = Vec::new();
+    for port in &mut plan.ports {
+        match listen::open(port) {
+            Ok((socket, number)) => {
+                port.host_port = number;
+                sockets.push(socket);
+            }
+            Err(error) => return Err(port_failure(&plan.name, port, &error)),
+        }
+    }
+    Ok(sockets)
+}
+
+fn port_failure(name: &ObjectName, port: &PublishedPort, error: &std::io::Error) -> Failure {
+    let protocol = match port.protocol {
+        Protocol::Tcp => "TCP",
+        Protocol::Udp => "UDP",
+    };
+    let place = std::net::SocketAddr::new(port.host_ip, port.host_port);
+    let start = format!("pod/{name}: {protocol} port {place} of the host");
+    match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => Failure::with_code(INVALID, format!("{start} is in use"))
+            .hinted("choose another hostPort, or end what listens there (`ss -ltnup` shows it)"),
+        Some(libc::EACCES) => {
+            Failure::with_code(INVALID, format!("{start} may not be opened by this user")).hinted(
+                "ports below net.ipv4.ip_unprivileged_port_start (1024) are root's; choose a higher one",
+            )
+        }
+        Some(libc::EADDRNOTAVAIL) => {
+            Failure::with_code(INVALID, format!("{start}: the host has no such address"))
+        }
+        _ => Failure::with_code(INVALID, format!("{start} cannot be opened: {error}")),
+    }
+}
+
+/// `[IP:]HOST:CTR[/udp]`
+fn parse_publish(text: &str) -> Result<PublishedPort, Failure> {
+    let bad = || {
+        Failure::with_code(
+            2,
+            format!("--publish: `{}` is not a port", text.escape_debug()),
+        )
+        .hinted("write HOST:CTR or IP:HOST:CTR, with `/udp` for UDP")
+    };
+    let (ports, protocol) = match text.rsplit_once('/') {
+        None => (text, Protocol::Tcp),
+        Some((ports, "tcp" | "TCP")) => (ports, Protocol::Tcp),
+        Some((ports, "udp" | "UDP")) => (ports, Protocol::Udp),
+        Some(_) => return Err(bad()),
+    };
+    let (rest, container) = ports.rsplit_once(':').ok_or_else(bad)?;
+    let (ip, host) = match rest.rsplit_once(':') {
+        None => (None, rest),
+        Some((ip, host)) => (Some(ip.trim_start_matches('[').trim_end_matches(']')), host),
+    };
+    let host_ip = match ip {
+        None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Some(ip) => ip.parse().map_err(|_| bad())?,
+    };
+    Ok(PublishedPort {
+        host_ip,
+        host_port: host.parse().map_err(|_| bad())?,
+        container_port: container
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(bad)?,
+        protocol,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_ports_have_an_address_and_a_protocol_or_not() {
+        let port = parse_publish("8080:80").unwrap();
+        assert_eq!(
+            (port.host_port, port.container_port, port.protocol),
+            (8080, 80, Protocol::Tcp)
+        );
+        let port = parse_publish("127.0.0.1:53:5353/udp").unwrap();
+        assert_eq!(
+            (port.host_ip.to_string().as_str(), port.protocol),
+            ("127.0.0.1", Protocol::Udp)
+        );
+        assert_eq!(
+            parse_publish("[::1]:1:2").unwrap().host_ip.to_string(),
+            "::1"
+        );
+        for bad in ["80", "a:80", "80:0", "1:2/sctp", "x:1:2", "70000:1"] {
+            assert!(parse_publish(bad).is_err(), "{bad}");
+        }
+    }
+}

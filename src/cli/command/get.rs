@@ -1,0 +1,503 @@
+//! `podrun get` and `podrun ps`.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use k8s_openapi::api::core::v1::PodStatus;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::inotify;
+use serde_json::{Value, json};
+
+use crate::cli::failure::{Failure, NOT_FOUND};
+use crate::cli::options::{Get, Global, Listing, Ps};
+use crate::cli::render::format::{self, Format};
+use crate::cli::render::table::table;
+use crate::cli::selector::Selector;
+use crate::cli::{input, render};
+use crate::lifecycle::kubectl;
+use crate::names::{Namespace, ObjectName};
+use crate::store::{self, PodRecord, Store};
+
+/// A kind as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Pod,
+    Object(store::Kind),
+}
+
+/// The kind of a word, in kubectl's spellings.
+///
+/// # Errors
+/// A usage error.
+pub(crate) fn kind(word: &str) -> Result<Kind, Failure> {
+    match word.to_ascii_lowercase().as_str() {
+        "pod" | "pods" | "po" => Ok(Kind::Pod),
+        "configmap" | "configmaps" | "cm" => Ok(Kind::Object(store::Kind::ConfigMap)),
+        "secret" | "secrets" => Ok(Kind::Object(store::Kind::Secret)),
+        _ => Err(
+            Failure::with_code(2, format!("`{}` is not a kind", word.escape_debug()))
+                .hinted("pods, configmaps and secrets can be shown"),
+        ),
+    }
+}
+
+/// A pod by its name, or `pod/NAME`.
+///
+/// # Errors
+/// No such pod (4).
+pub(crate) fn find_pod(global: &Global, store: &Store, text: &str) -> Result<PodRecord, Failure> {
+    let namespace = input::namespace(global)?;
+    let name = match text.split_once('/') {
+        None => text,
+        Some((word, name)) if kind(word)? == Kind::Pod => name,
+        Some(_) => {
+            return Err(Failure::with_code(
+                2,
+                format!("`{}` is not a pod", text.escape_debug()),
+            ));
+        }
+    };
+    let found = match ObjectName::new(name) {
+        Ok(name) => store.pod(&namespace, &name).map_err(Failure::internal)?,
+        Err(_) => None,
+    };
+    found.ok_or_else(|| {
+        let missing = format!("pod/{} not found", name.escape_debug());
+        let elsewhere = store
+            .pods()
+            .unwrap_or_default()
+            .into_iter()
+            .find(|pod| pod.record.name.as_str() == name)
+            .map(|pod| pod.record.namespace);
+        let failure = Failure::with_code(NOT_FOUND, missing);
+        match elsewhere {
+            Some(namespace) => failure.hinted(format!("there is one in `-n {namespace}`")),
+            None => failure,
+        }
+    })
+}
+
+fn map_of(pod: &PodRecord, field: &str) -> BTreeMap<String, String> {
+    let value = pod.dir.read_pod().unwrap_or_default();
+    let entries = value
+        .get("metadata")
+        .and_then(|m| m.get(field))
+        .and_then(Value::as_object);
+    entries
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// A pod's labels.
+pub(crate) fn labels(pod: &PodRecord) -> BTreeMap<String, String> {
+    map_of(pod, "labels")
+}
+
+/// One of a pod's annotations.
+pub(crate) fn annotation(pod: &PodRecord, key: &str) -> Option<String> {
+    map_of(pod, "annotations").remove(key)
+}
+
+/// A pod's containers, in spec order.
+pub(crate) fn container_names(pod: &PodRecord) -> Vec<String> {
+    let value = pod.dir.read_pod().unwrap_or_default();
+    value
+        .get("spec")
+        .and_then(|spec| spec.get("containers"))
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|container| container.get("name")?.as_str().map(str::to_owned))
+        .collect()
+}
+
+/// The whole Pod with its status, as a cluster would show it.
+///
+/// # Errors
+/// Never for what podrun wrote.
+pub(crate) fn whole(pod: &PodRecord) -> Result<Value, Failure> {
+    let mut value = pod.dir.read_pod().unwrap_or_else(|| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod.record.name, "namespace": pod.record.namespace}})
+    });
+    if let Some(object) = value.as_object_mut() {
+        let status = serde_json::to_value(pod.status()).map_err(Failure::internal)?;
+        object.insert("status".to_owned(), status);
+    }
+    Ok(value)
+}
+
+/// Performs `ps`.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn ps(global: &Global, options: &Ps) -> Result<u8, Failure> {
+    let mut listing = Query::new(global, &options.listing, options.names.clone())?;
+    if options.quiet {
+        listing.format = Format::Name;
+        listing.is_quiet = true;
+    }
+    listing.show(global)
+}
+
+/// Performs `get`.
+///
+/// # Errors
+/// A name that is not there (4).
+pub(crate) fn run(global: &Global, options: &Get) -> Result<u8, Failure> {
+    let mut words = options.what.iter();
+    let first = words.next().map(String::as_str).unwrap_or_default();
+    let mut names: Vec<String> = Vec::new();
+    let wanted = match first.split_once('/') {
+        Some((word, name)) => {
+            names.push(name.to_owned());
+            for other in words {
+                match other.split_once('/') {
+                    Some((other, name)) if kind(other)? == kind(word)? => {
+                        names.push(name.to_owned())
+                    }
+                    _ => return Err(Failure::with_code(2, "name objects of one kind at a time")),
+                }
+            }
+            kind(word)?
+        }
+        None => {
+            names.extend(words.cloned());
+            kind(first)?
+        }
+    };
+    match wanted {
+        Kind::Pod => {
+            let mut query = Query::new(global, &options.listing, names)?;
+            query.ignore_not_found = options.ignore_not_found;
+            query.show(global)
+        }
+        Kind::Object(kind) => objects(global, options, kind, &names),
+    }
+}
+
+struct Query {
+    namespace: Option<Namespace>,
+    names: Vec<String>,
+    selector: Selector,
+    format: Format,
+    is_quiet: bool,
+    has_headers: bool,
+    watch: bool,
+    ignore_not_found: bool,
+}
+
+impl Query {
+    fn new(global: &Global, listing: &Listing, names: Vec<String>) -> Result<Self, Failure> {
+        let namespace = input::namespace(global)?;
+        Ok(Self {
+            namespace: (!listing.all_namespaces).then_some(namespace),
+            names,
+            selector: Selector::parse(listing.selector.as_deref())?,
+            format: Format::parse(listing.output.as_deref())?,
+            is_quiet: false,
+            has_headers: !listing.no_headers,
+            watch: listing.watch,
+            ignore_not_found: false,
+        })
+    }
+
+    fn pods(&self, store: &Store) -> Result<Vec<PodRecord>, Failure> {
+        let mut pods = store.pods().map_err(Failure::internal)?;
+        pods.retain(|pod| {
+            self.namespace
+                .as_ref()
+                .is_none_or(|namespace| pod.record.namespace == *namespace)
+                && (self.names.is_empty()
+                    || self.names.iter().any(|name| {
+                        name.strip_prefix("pod/").unwrap_or(name) == pod.record.name.as_str()
+                    }))
+        });
+        if self.selector != Selector::default() {
+            pods.retain(|pod| self.selector.fits(&labels(pod)));
+        }
+        Ok(pods)
+    }
+
+    fn show(&self, global: &Global) -> Result<u8, Failure> {
+        let store = input::open_store(global)?;
+        let changes = if self.watch {
+            Some(Changes::watch(&store)?)
+        } else {
+            None
+        };
+        let mut pods = self.pods(&store)?;
+        for name in &self.names {
+            let name = name.strip_prefix("pod/").unwrap_or(name);
+            if !self.ignore_not_found && !pods.iter().any(|pod| pod.record.name.as_str() == name) {
+                return find_pod(global, &store, name).map(|_| 0);
+            }
+        }
+        self.print(&pods, true)?;
+        let Some(changes) = changes else { return Ok(0) };
+        let mut known: BTreeMap<String, String> = BTreeMap::new();
+        for pod in &pods {
+            known.insert(pod.record.uid.to_string(), self.essence(pod));
+        }
+        loop {
+            changes.wait(&pods)?;
+            pods = self.pods(&store)?;
+            let mut changed = Vec::new();
+            for pod in self.pods(&store)? {
+                let essence = self.essence(&pod);
+                let before = known.insert(pod.record.uid.to_string(), essence.clone());
+                if before.as_ref() != Some(&essence) {
+                    changed.push(pod);
+                }
+            }
+            if !changed.is_empty() {
+                self.print(&changed, false)?;
+            }
+        }
+    }
+
+    /// What a row says, without its age.
+    fn essence(&self, pod: &PodRecord) -> String {
+        let row = self.row(pod, &pod.status());
+        [row.ready, row.status, row.restarts].join(" ")
+    }
+
+    fn row(&self, pod: &PodRecord, status: &PodStatus) -> kubectl::PodRow {
+        let written = status.container_statuses.as_ref().map_or(0, Vec::len);
+        let containers = if written > 0 {
+            written
+        } else {
+            container_names(pod).len()
+        };
+        kubectl::row(
+            status,
+            containers,
+            pod.record.created,
+            false,
+            jiff::Timestamp::now(),
+        )
+    }
+
+    fn print(&self, pods: &[PodRecord], is_first: bool) -> Result<(), Failure> {
+        match &self.format {
+            Format::Table | Format::Wide => self.print_table(pods, is_first),
+            Format::Name => {
+                let prefix = if self.is_quiet { "" } else { "pod/" };
+                for pod in pods {
+                    render::line(&format!("{prefix}{}", pod.record.name))?;
+                }
+                Ok(())
+            }
+            Format::Json | Format::Yaml | Format::JsonPath(_) => {
+                let is_one = self.names.len() == 1;
+                let items = pods.iter().map(whole).collect::<Result<Vec<_>, _>>()?;
+                print_values(&self.format, items, is_one)
+            }
+        }
+    }
+
+    fn print_table(&self, pods: &[PodRecord], is_first: bool) -> Result<(), Failure> {
+        if pods.is_empty() {
+            if is_first && !self.ignore_not_found {
+                render::say(&match &self.namespace {
+                    Some(namespace) => format!("No resources found in {namespace} namespace."),
+                    None => "No resources found.".to_owned(),
+                });
+            }
+            return Ok(());
+        }
+        let is_wide = self.format == Format::Wide;
+        let mut headers = vec!["NAME", "READY", "STATUS", "RESTARTS", "AGE"];
+        if self.namespace.is_none() {
+            headers.insert(0, "NAMESPACE");
+        }
+        if is_wide {
+            headers.extend(["IP", "NODE"]);
+        }
+        let rows: Vec<Vec<String>> = pods
+            .iter()
+            .map(|pod| {
+                let status = pod.status();
+                let row = self.row(pod, &status);
+                let mut cells = vec![
+                    pod.record.name.to_string(),
+                    row.ready,
+                    row.status,
+                    row.restarts,
+                    row.age,
+                ];
+                if self.namespace.is_none() {
+                    cells.insert(0, pod.record.namespace.to_string());
+                }
+                if is_wide {
+                    cells.push(status.pod_ip.unwrap_or_else(|| "<none>".to_owned()));
+                    cells.push(node_name());
+                }
+                cells
+            })
+            .collect();
+        let headers = (self.has_headers && is_first).then_some(headers.as_slice());
+        render::line(&table(headers, &rows))
+    }
+}
+
+fn node_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+fn print_values(format: &Format, mut items: Vec<Value>, is_one: bool) -> Result<(), Failure> {
+    let value = if is_one && items.len() == 1 {
+        items.remove(0)
+    } else {
+        json!({"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}})
+    };
+    match format {
+        Format::Yaml => render::bytes(format::yaml(&value)?.as_bytes()),
+        Format::JsonPath(template) => render::bytes(template.print(&value).as_bytes()),
+        Format::Json | Format::Table | Format::Wide | Format::Name => {
+            render::line(&format::json(&value)?)
+        }
+    }
+}
+
+fn objects(
+    global: &Global,
+    options: &Get,
+    kind: store::Kind,
+    names: &[String],
+) -> Result<u8, Failure> {
+    let listing = &options.listing;
+    let namespace = input::namespace(global)?;
+    let format = Format::parse(listing.output.as_deref())?;
+    let selector = Selector::parse(listing.selector.as_deref())?;
+    let store = input::open_store(global)?;
+    let mut found = store.objects(kind).map_err(Failure::internal)?;
+    found.retain(|object| {
+        let labels: BTreeMap<String, String> = object
+            .value
+            .get("metadata")
+            .and_then(|metadata| metadata.get("labels"))
+            .and_then(|labels| serde_json::from_value(labels.clone()).ok())
+            .unwrap_or_default();
+        (listing.all_namespaces || object.namespace == namespace)
+            && (names.is_empty() || names.iter().any(|name| name == object.name.as_str()))
+            && selector.fits(&labels)
+    });
+    let missing: Vec<String> = names
+        .iter()
+        .filter(|name| !found.iter().any(|object| object.name.as_str() == *name))
+        .map(|name| format!("{}/{name}", kind.word()))
+        .collect();
+    if !missing.is_empty() && !options.ignore_not_found {
+        return Err(Failure::with_code(
+            NOT_FOUND,
+            format!("{} not found", missing.join(", ")),
+        ));
+    }
+    match &format {
+        Format::Name => {
+            for object in &found {
+                render::line(&format!("{}/{}", kind.word(), object.name))?;
+            }
+        }
+        Format::Table | Format::Wide => {
+            let rows: Vec<Vec<String>> = found
+                .iter()
+                .map(|object| {
+                    let count = ["data", "binaryData"]
+                        .iter()
+                        .filter_map(|field| object.value.get(*field)?.as_object())
+                        .fold(0_usize, |sum, entries| sum.saturating_add(entries.len()));
+                    let mut cells = vec![object.name.to_string()];
+                    if listing.all_namespaces {
+                        cells.insert(0, object.namespace.to_string());
+                    }
+                    if kind == store::Kind::Secret {
+                        let secret_type = object.value.get("type").and_then(Value::as_str);
+                        cells.push(secret_type.unwrap_or("Opaque").to_owned());
+                    }
+                    cells.push(count.to_string());
+                    cells
+                })
+                .collect();
+            let mut headers = vec!["NAME"];
+            if listing.all_namespaces {
+                headers.insert(0, "NAMESPACE");
+            }
+            if kind == store::Kind::Secret {
+                headers.push("TYPE");
+            }
+            headers.push("DATA");
+            if rows.is_empty() {
+                render::say(&format!("No resources found in {namespace} namespace."));
+            } else {
+                let headers = (!listing.no_headers).then_some(headers.as_slice());
+                render::line(&table(headers, &rows))?;
+            }
+        }
+        Format::Json | Format::Yaml | Format::JsonPath(_) => {
+            let items = found.into_iter().map(|object| object.value).collect();
+            print_values(&format, items, names.len() == 1)?;
+        }
+    }
+    Ok(0)
+}
+
+/// Waiting for any pod to change, without asking again and again.
+pub(crate) struct Changes {
+    inotify: OwnedFd,
+}
+
+impl Changes {
+    /// Watches the store.
+    ///
+    /// # Errors
+    /// As `inotify_init1(2)`.
+    pub(crate) fn watch(store: &Store) -> Result<Self, Failure> {
+        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+        let inotify = inotify::init(flags).map_err(Failure::internal)?;
+        let flags = inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE;
+        inotify::add_watch(&inotify, store.pods_dir(), flags).map_err(Failure::internal)?;
+        Ok(Self { inotify })
+    }
+
+    /// Watches one pod's directory; one that is gone meanwhile is no error.
+    pub(crate) fn add(&self, pod: &PodRecord) {
+        let flags = inotify::WatchFlags::MOVED_TO
+            | inotify::WatchFlags::DELETE_SELF
+            // The supervisor has let go of the directory: it has ended.
+            | inotify::WatchFlags::CLOSE_NOWRITE;
+        inotify::add_watch(&self.inotify, pod.dir.path(), flags).ok();
+    }
+
+    /// Blocks until something has changed.
+    ///
+    /// # Errors
+    /// As `read(2)`.
+    pub(crate) fn wait(&self, pods: &[PodRecord]) -> Result<(), Failure> {
+        for pod in pods {
+            self.add(pod);
+        }
+        match poll(&mut [PollFd::new(&self.inotify, PollFlags::IN)], None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => self.drain(),
+            Err(errno) => return Err(Failure::internal(errno)),
+        }
+        Ok(())
+    }
+
+    /// Forgets what has been told.
+    pub(crate) fn drain(&self) {
+        let mut events = [0_u8; 4096];
+        while matches!(rustix::io::read(&self.inotify, &mut events), Ok(length) if length > 0) {}
+    }
+}
+
+impl AsFd for Changes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
+    }
+}

@@ -1,0 +1,15 @@
+//! The commands, one a file.
+
+pub(crate) mod completion;
+pub(crate) mod doctor;
+pub(crate) mod exec;
+pub(crate) mod exec_streams;
+pub(crate) mod get;
+pub(crate) mod image;
+pub(crate) mod logs;
+pub(crate) mod prune;
+pub(crate) mod rm;
+pub(crate) mod run;
+pub(crate) mod up;
+pub(crate) mod validate;
+pub(crate) mod wait;

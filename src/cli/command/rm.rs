@@ -1,0 +1,245 @@
+//! `podrun rm` and `podrun down`: graceful removal.
+
+use std::os::fd::AsFd;
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::cli::failure::{Failure, NOT_FOUND};
+use crate::cli::options::{Down, Global, Removal, Rm, Validation};
+use crate::cli::selector::Selector;
+use crate::cli::{input, render};
+use crate::manifest::{DataKind, Object, PodName};
+use crate::names::{Namespace, ObjectName};
+use crate::runtime::client::Connection;
+use crate::runtime::idmap::IdMap;
+use crate::runtime::inside;
+use crate::store::{Kind, Liveness, PodRecord, Store};
+use crate::sys::process;
+use crate::wire::{Reply, Request};
+
+/// What is to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    Pod(Namespace, ObjectName),
+    Object(Kind, Namespace, ObjectName),
+}
+
+/// Performs `rm`.
+///
+/// # Errors
+/// A name that is not there (4), after all others were removed.
+pub(crate) fn run(global: &Global, options: &Rm) -> Result<u8, Failure> {
+    let namespace = input::namespace(global)?;
+    let store = input::open_store(global)?;
+    let mut targets = Vec::new();
+    for name in &options.names {
+        targets.push(parse_target(name, &namespace)?);
+    }
+    if options.all || options.selector.is_some() {
+        let selector = Selector::parse(options.selector.as_deref())?;
+        for pod in store.pods().map_err(Failure::internal)? {
+            let labels = super::get::labels(&pod);
+            if pod.record.namespace == namespace && selector.fits(&labels) {
+                targets.push(Target::Pod(namespace.clone(), pod.record.name.clone()));
+            }
+        }
+    } else if options.names.is_empty() {
+        return Err(Failure::with_code(2, "nothing was named")
+            .hinted("name pods, or use --all or -l SELECTOR"));
+    }
+    remove_all(global, &store, targets, &options.removal)
+}
+
+/// Performs `down`.
+///
+/// # Errors
+/// Files that are no manifests.
+pub(crate) fn down(global: &Global, options: &Down) -> Result<u8, Failure> {
+    let namespace = input::namespace(global)?;
+    let sources = input::read(&options.files)?;
+    let manifest = input::check(&sources, Validation::Ignore)?;
+    let store = input::open_store(global)?;
+    let targets = manifest
+        .objects
+        .into_iter()
+        .filter_map(|object| match object {
+            Object::Pod(pod) => match pod.name {
+                PodName::Given(name) => Some(Target::Pod(
+                    pod.namespace.unwrap_or_else(|| namespace.clone()),
+                    name,
+                )),
+                // What a generated name became is not in the file.
+                PodName::Generated(_) => None,
+            },
+            Object::Data(data) => {
+                let kind = match data.kind {
+                    DataKind::ConfigMap => Kind::ConfigMap,
+                    DataKind::Secret => Kind::Secret,
+                };
+                let namespace = data.namespace.unwrap_or_else(|| namespace.clone());
+                Some(Target::Object(kind, namespace, data.name))
+            }
+        })
+        .collect();
+    remove_all(global, &store, targets, &options.removal)
+}
+
+fn parse_target(text: &str, namespace: &Namespace) -> Result<Target, Failure> {
+    let (kind, name) = text.split_once('/').unwrap_or(("pod", text));
+    let name = ObjectName::new(name).map_err(|error| {
+        Failure::with_code(
+            2,
+            format!("`{}` is not a name: {error}", text.escape_debug()),
+        )
+    })?;
+    match super::get::kind(kind)? {
+        super::get::Kind::Pod => Ok(Target::Pod(namespace.clone(), name)),
+        super::get::Kind::Object(kind) => Ok(Target::Object(kind, namespace.clone(), name)),
+    }
+}
+
+fn grace_ms(removal: &Removal) -> Option<u64> {
+    if removal.force {
+        Some(0)
+    } else if removal.now {
+        Some(1_000)
+    } else {
+        // A second at least: the kubelet takes a smaller one for that.
+        removal
+            .grace_period
+            .map(|seconds| seconds.saturating_mul(1_000).max(1_000))
+    }
+}
+
+fn remove_all(
+    global: &Global,
+    store: &Store,
+    targets: Vec<Target>,
+    removal: &Removal,
+) -> Result<u8, Failure> {
+    let grace = grace_ms(removal);
+    let mut missing = Vec::new();
+    let mut pods = Vec::new();
+    for target in targets {
+        match target {
+            Target::Pod(namespace, name) => {
+                match store.pod(&namespace, &name).map_err(Failure::internal)? {
+                    Some(pod) => pods.push(pod),
+                    None => missing.push(format!("pod/{name}")),
+                }
+            }
+            Target::Object(kind, namespace, name) => {
+                let was_there = store
+                    .remove_object(kind, &namespace, &name)
+                    .map_err(Failure::internal)?;
+                let shown = format!("{}/{name}", kind.word());
+                if was_there {
+                    render::line(&format!("{shown} deleted"))?;
+                } else {
+                    missing.push(shown);
+                }
+            }
+        }
+    }
+    // All are asked before the first is waited for, so that their grace periods run together.
+    let asked: Vec<_> = pods.iter().map(|pod| ask(store, pod, grace)).collect();
+    for (pod, asked) in pods.iter().zip(asked) {
+        finish(global, store, pod, asked, grace)?;
+        render::line(&format!("pod/{} deleted", pod.record.name))?;
+    }
+    if missing.is_empty() || removal.ignore_not_found {
+        return Ok(0);
+    }
+    Err(Failure::with_code(
+        NOT_FOUND,
+        format!("{} not found", missing.join(", ")),
+    ))
+}
+
+/// Removes one pod.
+///
+/// # Errors
+/// What keeps it here.
+pub(crate) fn remove_pod(
+    global: &Global,
+    store: &Store,
+    pod: &PodRecord,
+    grace: Option<u64>,
+) -> Result<(), Failure> {
+    let asked = ask(store, pod, grace);
+    finish(global, store, pod, asked, grace)
+}
+
+/// Asks the supervisor to end the pod; nothing when there is none that hears.
+fn ask(store: &Store, pod: &PodRecord, grace: Option<u64>) -> Option<Connection> {
+    if pod.liveness != Liveness::Alive {
+        return None;
+    }
+    let runtime_dir = store.open_runtime_dir().ok()?;
+    let connection = Connection::open(runtime_dir.as_fd(), &pod.record.uid).ok()?;
+    connection
+        .send(
+            &Request::Delete {
+                grace_period_ms: grace,
+            },
+            &[],
+        )
+        .ok()?;
+    Some(connection)
+}
+
+fn finish(
+    _global: &Global,
+    store: &Store,
+    pod: &PodRecord,
+    asked: Option<Connection>,
+    grace: Option<u64>,
+) -> Result<(), Failure> {
+    if let Some(connection) = asked {
+        match connection.receive() {
+            Ok(Some((Reply::Deleted, _)) | None) | Err(_) => {}
+            Ok(Some((Reply::Refused { message, .. }, _))) => {
+                return Err(Failure::internal(format!(
+                    "pod/{}: {message}",
+                    pod.record.name
+                )));
+            }
+            Ok(Some(_)) => {}
+        }
+    } else if pod.liveness == Liveness::Alive {
+        end_by_signal(pod, grace);
+    }
+    // The supervisor has removed everything, unless it was killed.
+    let Err(error) = pod.dir.remove() else {
+        return Ok(());
+    };
+    let _ = store;
+    if error.kind() != std::io::ErrorKind::PermissionDenied {
+        return Err(Failure::internal(format!(
+            "{} cannot be removed: {error}",
+            pod.dir.path().display()
+        )));
+    }
+    // Files of the pod's other users: only its own ids may remove them.
+    inside::remove(&IdMap::of_this_user(), pod.dir.path())
+        .map_err(|error| Failure::internal(format!("pod/{}: {error}", pod.record.name)))
+}
+
+/// A supervisor whose socket is gone (the runtime directory was cleaned) still takes signals.
+fn end_by_signal(pod: &PodRecord, grace: Option<u64>) {
+    let Some(pidfd) = pod
+        .dir
+        .read_identity()
+        .and_then(|identity| identity.open_verified())
+    else {
+        return;
+    };
+    let signal = if grace == Some(0) {
+        libc::SIGKILL
+    } else {
+        libc::SIGTERM
+    };
+    if process::signal(&pidfd, signal).is_ok() {
+        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None).ok();
+    }
+}

@@ -1,0 +1,378 @@
+//! Every field of the kinds podrun reads, with its verdict: it works, it has no effect on one
+//! machine and a note says so, it is not supported yet, or it is refused for a reason.
+
+/// What a value must be.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Text,
+    Int,
+    Bool,
+    Quantity,
+    /// Strings by name.
+    Map,
+    List(&'static Kind),
+    Object(&'static [Field]),
+    Any,
+}
+
+/// What becomes of a field.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Works(Kind),
+    /// A server sets it; pasted output of `kubectl get -o yaml` has it.
+    Stripped,
+    /// Why it has no effect here.
+    NoEffect(&'static str),
+    NotYet,
+    /// Why it can never work here, and what would.
+    Refused(&'static str, Option<&'static str>),
+}
+
+/// One field.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) verdict: Verdict,
+    /// The value that says what is the case anyway, where that is neither empty nor false.
+    pub(super) default: Option<&'static str>,
+}
+
+const fn works(name: &'static str, kind: Kind) -> Field {
+    Field {
+        name,
+        verdict: Verdict::Works(kind),
+        default: None,
+    }
+}
+
+const fn stripped(name: &'static str) -> Field {
+    Field {
+        name,
+        verdict: Verdict::Stripped,
+        default: None,
+    }
+}
+
+const fn note(name: &'static str, why: &'static str) -> Field {
+    Field {
+        name,
+        verdict: Verdict::NoEffect(why),
+        default: None,
+    }
+}
+
+const fn not_yet(name: &'static str) -> Field {
+    Field {
+        name,
+        verdict: Verdict::NotYet,
+        default: None,
+    }
+}
+
+const fn not_yet_but(name: &'static str, default: &'static str) -> Field {
+    Field {
+        name,
+        verdict: Verdict::NotYet,
+        default: Some(default),
+    }
+}
+
+const fn refused(name: &'static str, why: &'static str, hint: Option<&'static str>) -> Field {
+    Field {
+        name,
+        verdict: Verdict::Refused(why, hint),
+        default: None,
+    }
+}
+
+const SCHEDULER: &str = "has no effect: there is one machine and no scheduler";
+const CLOUD: &str = "needs a storage driver of a cluster";
+const CLOUD_HINT: Option<&str> = Some("use hostPath or emptyDir");
+
+pub(super) const METADATA: &[Field] = &[
+    works("name", Kind::Text),
+    works("generateName", Kind::Text),
+    works("namespace", Kind::Text),
+    works("labels", Kind::Map),
+    works("annotations", Kind::Map),
+    stripped("uid"),
+    stripped("creationTimestamp"),
+    stripped("deletionTimestamp"),
+    stripped("deletionGracePeriodSeconds"),
+    stripped("generation"),
+    stripped("resourceVersion"),
+    stripped("selfLink"),
+    stripped("managedFields"),
+    note(
+        "ownerReferences",
+        "has no effect: there is no garbage collector of a cluster",
+    ),
+    note(
+        "finalizers",
+        "has no effect: there is no controller that would remove them",
+    ),
+];
+
+pub(super) const POD: &[Field] = &[
+    works("apiVersion", Kind::Text),
+    works("kind", Kind::Text),
+    works("metadata", Kind::Object(METADATA)),
+    works("spec", Kind::Object(POD_SPEC)),
+    stripped("status"),
+];
+
+const POD_SPEC: &[Field] = &[
+    works("containers", Kind::List(&Kind::Object(CONTAINER))),
+    works("volumes", Kind::List(&Kind::Object(VOLUME))),
+    works("restartPolicy", Kind::Text),
+    works("terminationGracePeriodSeconds", Kind::Int),
+    works("hostname", Kind::Text),
+    works("hostAliases", Kind::List(&Kind::Object(HOST_ALIAS))),
+    works("dnsPolicy", Kind::Text),
+    works("shareProcessNamespace", Kind::Bool),
+    works("hostNetwork", Kind::Bool),
+    works("hostPID", Kind::Bool),
+    works("hostIPC", Kind::Bool),
+    works("securityContext", Kind::Object(POD_SECURITY)),
+    works("enableServiceLinks", Kind::Bool),
+    not_yet("initContainers"),
+    refused(
+        "ephemeralContainers",
+        "may not be in a manifest (the API server refuses it, too)",
+        None,
+    ),
+    not_yet("activeDeadlineSeconds"),
+    not_yet("imagePullSecrets"),
+    not_yet("subdomain"),
+    not_yet("setHostnameAsFQDN"),
+    not_yet("hostnameOverride"),
+    not_yet("dnsConfig"),
+    not_yet("readinessGates"),
+    not_yet("resources"),
+    not_yet_but("hostUsers", "true"),
+    refused(
+        "schedulingGates",
+        "would keep the pod from ever starting",
+        Some("remove the gates"),
+    ),
+    refused(
+        "runtimeClassName",
+        "names a runtime that is not here",
+        Some("remove it: podrun is the runtime"),
+    ),
+    refused(
+        "overhead",
+        "is set by a RuntimeClass and not by users",
+        None,
+    ),
+    refused("resourceClaims", "needs a device driver of a cluster", None),
+    Field {
+        name: "os",
+        verdict: Verdict::Works(Kind::Object(&[works("name", Kind::Text)])),
+        default: None,
+    },
+    note("nodeSelector", SCHEDULER),
+    note("affinity", SCHEDULER),
+    note("tolerations", SCHEDULER),
+    note("topologySpreadConstraints", SCHEDULER),
+    Field {
+        name: "schedulerName",
+        verdict: Verdict::NoEffect(SCHEDULER),
+        default: Some("default-scheduler"),
+    },
+    note("priorityClassName", SCHEDULER),
+    Field {
+        name: "priority",
+        verdict: Verdict::NoEffect(SCHEDULER),
+        default: Some("0"),
+    },
+    Field {
+        name: "preemptionPolicy",
+        verdict: Verdict::NoEffect(SCHEDULER),
+        default: Some("PreemptLowerPriority"),
+    },
+    note("schedulingGroup", SCHEDULER),
+    note("evictionResponders", SCHEDULER),
+    note("nodeName", "has no effect: there is one machine"),
+    Field {
+        name: "serviceAccountName",
+        verdict: Verdict::NoEffect("has no effect: there is no API server to authenticate to"),
+        default: Some("default"),
+    },
+    Field {
+        name: "serviceAccount",
+        verdict: Verdict::NoEffect("has no effect: there is no API server to authenticate to"),
+        default: Some("default"),
+    },
+    note(
+        "automountServiceAccountToken",
+        "has no effect: no token is mounted",
+    ),
+];
+
+const HOST_ALIAS: &[Field] = &[
+    works("ip", Kind::Text),
+    works("hostnames", Kind::List(&Kind::Text)),
+];
+
+const POD_SECURITY: &[Field] = &[
+    works("runAsUser", Kind::Int),
+    works("runAsGroup", Kind::Int),
+    not_yet("runAsNonRoot"),
+    not_yet("supplementalGroups"),
+    not_yet_but("supplementalGroupsPolicy", "Merge"),
+    not_yet("fsGroup"),
+    not_yet_but("fsGroupChangePolicy", "Always"),
+    not_yet("sysctls"),
+    not_yet("seccompProfile"),
+    not_yet("appArmorProfile"),
+    not_yet("seLinuxOptions"),
+    not_yet("seLinuxChangePolicy"),
+    refused("windowsOptions", "is for Windows", None),
+];
+
+const CONTAINER: &[Field] = &[
+    works("name", Kind::Text),
+    works("image", Kind::Text),
+    works("command", Kind::List(&Kind::Text)),
+    works("args", Kind::List(&Kind::Text)),
+    works("workingDir", Kind::Text),
+    works("ports", Kind::List(&Kind::Object(PORT))),
+    works("env", Kind::List(&Kind::Object(ENV))),
+    works("volumeMounts", Kind::List(&Kind::Object(VOLUME_MOUNT))),
+    works("imagePullPolicy", Kind::Text),
+    works("securityContext", Kind::Object(SECURITY)),
+    not_yet("envFrom"),
+    works("resources", Kind::Object(RESOURCES)),
+    note("resizePolicy", "has no effect: containers are not resized"),
+    not_yet("restartPolicy"),
+    not_yet("restartPolicyRules"),
+    not_yet("volumeDevices"),
+    not_yet("livenessProbe"),
+    not_yet("readinessProbe"),
+    not_yet("startupProbe"),
+    not_yet("lifecycle"),
+    not_yet_but("terminationMessagePath", "/dev/termination-log"),
+    not_yet_but("terminationMessagePolicy", "File"),
+    not_yet("stdin"),
+    not_yet("stdinOnce"),
+    not_yet("tty"),
+];
+
+/// An empty `resources: {limits: {}}` is common in generated manifests.
+const RESOURCES: &[Field] = &[not_yet("limits"), not_yet("requests"), not_yet("claims")];
+
+const PORT: &[Field] = &[
+    works("name", Kind::Text),
+    works("containerPort", Kind::Int),
+    works("hostPort", Kind::Int),
+    works("hostIP", Kind::Text),
+    works("protocol", Kind::Text),
+];
+
+const ENV: &[Field] = &[
+    works("name", Kind::Text),
+    works("value", Kind::Text),
+    not_yet("valueFrom"),
+];
+
+const VOLUME_MOUNT: &[Field] = &[
+    works("name", Kind::Text),
+    works("mountPath", Kind::Text),
+    works("readOnly", Kind::Bool),
+    not_yet_but("recursiveReadOnly", "Disabled"),
+    not_yet("subPath"),
+    not_yet("subPathExpr"),
+    not_yet_but("mountPropagation", "None"),
+    not_yet("bindMountOptions"),
+];
+
+const SECURITY: &[Field] = &[
+    works("runAsUser", Kind::Int),
+    works("runAsGroup", Kind::Int),
+    works("readOnlyRootFilesystem", Kind::Bool),
+    not_yet("runAsNonRoot"),
+    not_yet("capabilities"),
+    not_yet("privileged"),
+    Field {
+        name: "allowPrivilegeEscalation",
+        verdict: Verdict::Works(Kind::Bool),
+        default: None,
+    },
+    not_yet_but("procMount", "Default"),
+    not_yet("seccompProfile"),
+    not_yet("appArmorProfile"),
+    not_yet("seLinuxOptions"),
+    refused("windowsOptions", "is for Windows", None),
+];
+
+const VOLUME: &[Field] = &[
+    works("name", Kind::Text),
+    works(
+        "emptyDir",
+        Kind::Object(&[
+            works("medium", Kind::Text),
+            works("sizeLimit", Kind::Quantity),
+            not_yet("mode"),
+        ]),
+    ),
+    works(
+        "hostPath",
+        Kind::Object(&[works("path", Kind::Text), works("type", Kind::Text)]),
+    ),
+    not_yet("configMap"),
+    not_yet("secret"),
+    not_yet("downwardAPI"),
+    not_yet("projected"),
+    not_yet("persistentVolumeClaim"),
+    not_yet("ephemeral"),
+    not_yet("image"),
+    refused("csi", CLOUD, CLOUD_HINT),
+    refused(
+        "nfs",
+        "needs a mount that podrun does not make",
+        Some("mount it and use hostPath"),
+    ),
+    refused("iscsi", CLOUD, CLOUD_HINT),
+    refused("fc", CLOUD, CLOUD_HINT),
+    refused(
+        "gitRepo",
+        "is disabled in Kubernetes since 1.33",
+        Some("clone into an emptyDir in a container of the pod"),
+    ),
+    refused("gcePersistentDisk", CLOUD, CLOUD_HINT),
+    refused("awsElasticBlockStore", CLOUD, CLOUD_HINT),
+    refused("azureDisk", CLOUD, CLOUD_HINT),
+    refused("azureFile", CLOUD, CLOUD_HINT),
+    refused("cinder", CLOUD, CLOUD_HINT),
+    refused("vsphereVolume", CLOUD, CLOUD_HINT),
+    refused("portworxVolume", CLOUD, CLOUD_HINT),
+    refused("glusterfs", CLOUD, CLOUD_HINT),
+    refused("rbd", CLOUD, CLOUD_HINT),
+    refused("cephfs", CLOUD, CLOUD_HINT),
+    refused("flocker", CLOUD, CLOUD_HINT),
+    refused("quobyte", CLOUD, CLOUD_HINT),
+    refused("photonPersistentDisk", CLOUD, CLOUD_HINT),
+    refused("scaleIO", CLOUD, CLOUD_HINT),
+    refused("storageos", CLOUD, CLOUD_HINT),
+    refused("flexVolume", CLOUD, CLOUD_HINT),
+];
+
+pub(super) const CONFIG_MAP: &[Field] = &[
+    works("apiVersion", Kind::Text),
+    works("kind", Kind::Text),
+    works("metadata", Kind::Object(METADATA)),
+    works("data", Kind::Map),
+    works("binaryData", Kind::Map),
+    works("immutable", Kind::Bool),
+];
+
+pub(super) const SECRET: &[Field] = &[
+    works("apiVersion", Kind::Text),
+    works("kind", Kind::Text),
+    works("metadata", Kind::Object(METADATA)),
+    works("type", Kind::Text),
+    works("data", Kind::Map),
+    works("stringData", Kind::Map),
+    works("immutable", Kind::Bool),
+];

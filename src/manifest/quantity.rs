@@ -1,0 +1,111 @@
+//! Kubernetes' quantities (`k8s.io/apimachinery/pkg/api/resource`).
+
+/// Bytes, or whole units, of a quantity such as `64Mi`, `1.5G`, `1e3`, `100m`; fractions are
+/// rounded up.
+///
+/// # Errors
+/// What is wrong with it, to follow the field's path.
+pub fn parse_quantity(text: &str) -> Result<u64, String> {
+    let bad = || format!("`{}` is not a quantity", text.escape_debug());
+    if text.starts_with('-') {
+        return Err(format!("`{text}` is negative"));
+    }
+    let unsigned = text.strip_prefix('+').unwrap_or(text);
+    let end = unsigned
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(unsigned.len());
+    let (number, suffix) = unsigned.split_at(end);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+        return Err(bad());
+    }
+    let (mut numerator, mut denominator) = factor(suffix).ok_or_else(bad)?;
+    // Thousandths of thousandths are below anything a quantity means.
+    let fraction: String = fraction.chars().take(9).collect();
+    let mut value: u128 = 0;
+    for digit in whole.chars().chain(fraction.chars()) {
+        let digit = u128::from(digit.to_digit(10).ok_or_else(bad)?);
+        value = value.saturating_mul(10).saturating_add(digit);
+    }
+    for _ in fraction.chars() {
+        denominator = denominator.saturating_mul(10);
+    }
+    if numerator == 0 {
+        numerator = 1;
+    }
+    let scaled = value
+        .checked_mul(numerator)
+        .ok_or_else(|| format!("`{text}` is too large"))?;
+    u64::try_from(scaled.div_ceil(denominator)).map_err(|_| format!("`{text}` is too large"))
+}
+
+fn factor(suffix: &str) -> Option<(u128, u128)> {
+    let power = |base: u128, exponent: u32| base.checked_pow(exponent);
+    Some(match suffix {
+        "" => (1, 1),
+        "n" => (1, power(10, 9)?),
+        "u" => (1, power(10, 6)?),
+        "m" => (1, 1000),
+        "k" => (1000, 1),
+        "M" => (power(1000, 2)?, 1),
+        "G" => (power(1000, 3)?, 1),
+        "T" => (power(1000, 4)?, 1),
+        "P" => (power(1000, 5)?, 1),
+        "E" => (power(1000, 6)?, 1),
+        "Ki" => (1024, 1),
+        "Mi" => (power(1024, 2)?, 1),
+        "Gi" => (power(1024, 3)?, 1),
+        "Ti" => (power(1024, 4)?, 1),
+        "Pi" => (power(1024, 5)?, 1),
+        "Ei" => (power(1024, 6)?, 1),
+        _ => {
+            let exponent = suffix.strip_prefix(['e', 'E'])?;
+            let (negative, digits) = match exponent.strip_prefix('-') {
+                Some(digits) => (true, digits),
+                None => (false, exponent.strip_prefix('+').unwrap_or(exponent)),
+            };
+            if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                return None;
+            }
+            let scale = power(10, digits.parse().ok()?)?;
+            if negative { (1, scale) } else { (scale, 1) }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_have_all_of_kubernetes_suffixes() {
+        for (text, value) in [
+            ("0", 0),
+            ("64Mi", 64 << 20),
+            ("1.5Gi", 3 << 29),
+            ("1G", 1_000_000_000),
+            ("100m", 1),
+            ("1e3", 1000),
+            ("1E3", 1000),
+            ("12e-1", 2),
+            (".5k", 500),
+            ("5.", 5),
+            ("+1k", 1000),
+        ] {
+            assert_eq!(parse_quantity(text), Ok(value), "{text}");
+        }
+        for text in [
+            "",
+            "Mi",
+            "1 Gi",
+            "1gi",
+            "-1",
+            "1..5",
+            "1e",
+            "99999999999E",
+            "x",
+        ] {
+            assert!(parse_quantity(text).is_err(), "{text}");
+        }
+    }
+}
