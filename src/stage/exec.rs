@@ -1,6 +1,7 @@
 //! A command run in a container that exists: everything the container's init has, but for the
 //! namespaces, which are joined.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
@@ -62,7 +63,8 @@ fn prepare(reporter: &Reporter, setup: &ExecSetup<'_>) -> Result<Vec<(String, St
             become_command(reporter, stdio, setup.identity, setup.ids, enter)?;
         }
         ExecStdio::Terminal(size) => {
-            let slave = open_terminal(reporter, *size, setup.identity)?;
+            // Its number is closed with all others before execve; nothing may close it again.
+            let slave = ManuallyDrop::new(open_terminal(reporter, *size, setup.identity)?);
             let slave = slave.as_fd();
             become_command(
                 reporter,
