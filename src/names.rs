@@ -139,7 +139,7 @@ macro_rules! name_type {
 }
 
 name_type!(
-    /// `metadata.name` of a Pod, ConfigMap or Secret: an RFC 1123 subdomain.
+    /// `metadata.name` of a Pod, `ConfigMap` or Secret: an RFC 1123 subdomain.
     ObjectName,
     check_dns_subdomain
 );

@@ -1,7 +1,14 @@
 //! From checked objects to a [`PodPlan`]: everything the runtime needs, nothing left to decide.
 
+mod build;
+mod command;
+mod files;
 mod image_config;
 mod pod_plan;
+mod signal;
+mod user;
 
+pub use build::{HostFacts, Input, PlanProblem, build};
 pub use image_config::*;
 pub use pod_plan::*;
+pub use user::{ResolvedUser, UserError, resolve_user};

@@ -1,1 +1,11 @@
-//! sys
+//! Kernel interfaces: the only module with unsafe code, one file per subject.
+//!
+//! What `rustix` and `nix` wrap safely is called where it is needed; this module holds the calls
+//! they lack and the few pieces of protocol around descriptors that everything shares.
+
+pub mod credentials;
+pub mod mount;
+pub mod process;
+pub mod seqpacket;
+pub mod signal;
+pub mod terminal;

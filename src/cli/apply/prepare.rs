@@ -1,0 +1,170 @@
+//! Everything `up` decides before anything exists: documents, images, users' ids, plans.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::cli::failure::{Failure, INVALID};
+use crate::names::{Namespace, ObjectName, PodUid};
+use crate::net::address;
+use crate::plan::{self, BackOff, HostFacts};
+use crate::store::Store;
+
+/// What the machine tells a plan; read once per command.
+pub(crate) fn host_facts(ids: Option<u32>) -> HostFacts {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    HostFacts {
+        hostname: read("/proc/sys/kernel/hostname").trim().to_owned(),
+        address: own_address(),
+        hosts: read("/etc/hosts"),
+        resolv_conf: resolv_conf(),
+        pod_address: Ipv4Addr::UNSPECIFIED,
+        prefix_len: address::PREFIX_LEN,
+        id_count: ids,
+    }
+}
+
+/// The address the machine would use towards another one; no packet is sent for this.
+fn own_address() -> IpAddr {
+    let towards = || -> std::io::Result<IpAddr> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        Ok(socket.local_addr()?.ip())
+    };
+    towards().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// The machine's resolver configuration. systemd-resolved's stub listens on a loopback address
+/// that a pod does not share; its file with the real servers is taken instead (kubelet documents
+/// the same remedy for its `resolvConf`).
+fn resolv_conf() -> String {
+    const STUB: &str = "127.0.0.53";
+    const REAL: &str = "/run/systemd/resolve/resolv.conf";
+    let own = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    if own.lines().any(|line| line.split_whitespace().eq(["nameserver", STUB])) {
+        std::fs::read_to_string(REAL).unwrap_or(own)
+    } else {
+        own
+    }
+}
+
+/// The back-off that the environment asks for, in seconds or with a unit (`500ms`, `2s`).
+///
+/// # Errors
+/// A value that is not a duration.
+pub(crate) fn back_off() -> Result<BackOff, Failure> {
+    let read = |name: &str, default: u64| match std::env::var(name) {
+        Err(_) => Ok(default),
+        Ok(text) => parse_milliseconds(&text).ok_or_else(|| {
+            Failure::with_code(2, format!("{name}={text} is not a duration"))
+                .hinted("write seconds or a unit: `2`, `500ms`, `1m`")
+        }),
+    };
+    let default = BackOff::default();
+    Ok(BackOff {
+        initial_ms: read("PODRUN_BACKOFF_INITIAL", default.initial_ms)?,
+        max_ms: read("PODRUN_BACKOFF_MAX", default.max_ms)?,
+    })
+}
+
+/// A duration as Go and kubectl write simple ones: digits with `ms`, `s`, `m`, `h` or nothing for
+/// seconds.
+pub(crate) fn parse_milliseconds(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let factor = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}
+
+/// The digest that says whether a Pod has changed: of its checked form and its namespace, so that
+/// comments, order of keys and defaults that are written out make no difference.
+pub(crate) fn digest(
+    pod: &Pod,
+    namespace: &Namespace,
+    published: &[plan::PublishedPort],
+) -> Result<String, Failure> {
+    use sha2::{Digest, Sha256};
+    use std::fmt::Write;
+    let value = serde_json::to_value((pod, namespace, published)).map_err(Failure::internal)?;
+    let mut text = String::new();
+    for byte in Sha256::digest(value.to_string().as_bytes()) {
+        write!(text, "{byte:02x}").map_err(Failure::internal)?;
+    }
+    Ok(text)
+}
+
+/// A new `metadata.uid`.
+///
+/// # Errors
+/// When the kernel's generator cannot be read.
+pub(crate) fn new_uid() -> Result<PodUid, Failure> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(|error| {
+        Failure::internal(format!("/proc/sys/kernel/random/uuid cannot be read: {error}"))
+    })?;
+    PodUid::new(text.trim()).map_err(Failure::internal)
+}
+
+/// Five characters for `generateName` (`k8s.io/apiserver` names.SimpleNameGenerator; the alphabet
+/// is apimachinery's `rand`, which avoids words).
+///
+/// # Errors
+/// When the kernel's generator cannot be read.
+pub(crate) fn name_suffix() -> Result<String, Failure> {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let uid = new_uid()?;
+    let mut value =
+        u64::from_str_radix(uid.as_str().get(..8).unwrap_or("0"), 16).unwrap_or_default();
+    let mut suffix = String::new();
+    let size = u64::try_from(ALPHABET.len()).unwrap_or(1);
+    for _ in 0..5 {
+        let index = usize::try_from(value % size).unwrap_or_default();
+        suffix.push(char::from(ALPHABET.get(index).copied().unwrap_or(b'x')));
+        value /= size;
+    }
+    Ok(suffix)
+}
+
+/// The addresses that are taken, and the one handed out last.
+pub(crate) fn addresses(store: &Store) -> Result<(BTreeSet<Ipv4Addr>, Option<Ipv4Addr>), Failure> {
+    let mut used = BTreeMap::new();
+    for pod in store.pods().map_err(Failure::internal)? {
+        if let Some(address) = pod.record.address {
+            used.insert(pod.record.created, address);
+        }
+    }
+    let last = used.values().next_back().copied();
+    Ok((used.into_values().collect(), last))
+}
+
+/// A namespace and name for messages and look-ups.
+pub(crate) fn full_name(namespace: &Namespace, name: &ObjectName) -> String {
+    if namespace.as_str() == "default" { name.to_string() } else { format!("{namespace}/{name}") }
+}
+
+/// One sentence that several documents name the same pod.
+pub(crate) fn duplicate(name: &ObjectName) -> Failure {
+    Failure::with_code(INVALID, format!("pod/{name} is in these files more than once"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_or_are_seconds() {
+        assert_eq!(parse_milliseconds("2"), Some(2000));
+        assert_eq!(parse_milliseconds("500ms"), Some(500));
+        assert_eq!(parse_milliseconds("5m"), Some(300_000));
+        for bad in ["", "s", "1d", "-1", "1.5s", "99999999999999999999"] {
+            assert_eq!(parse_milliseconds(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! The forwarder: a process of its own between the host's published ports and the pod's address.
+//!
+//! Its listening sockets were opened in the host's network namespace, its connections are made in
+//! the pod's; bytes go through `splice(2)` and are never copied here. A connection the pod refuses
+//! is reset, as the pod itself would do.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, accept_with, connect,
+    recvfrom, sendto, shutdown, socket_with, sockopt,
+};
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+
+use crate::plan::{Protocol, PublishedPort};
+
+/// Bytes moved by one `splice(2)`; a pipe's default capacity.
+const CHUNK: usize = 64 * 1024;
+
+/// The most connections or datagram flows at once; more are reset or dropped.
+const MAX_FLOWS: usize = 8192;
+
+/// The largest datagram (`udp(7)`).
+const MAX_DATAGRAM: usize = 65_535;
+
+const LIFELINE: u64 = 0;
+
+/// One published port with its open socket.
+#[derive(Debug)]
+pub struct Listener {
+    /// The host's socket, listening or bound.
+    pub socket: OwnedFd,
+    /// What it is published for.
+    pub port: PublishedPort,
+}
+
+/// Forwards until the lifeline ends. The caller has joined the pod's network namespace.
+///
+/// # Errors
+/// As `epoll_create1(2)` and `epoll_wait(2)`; errors of single connections end those only.
+pub fn run(listeners: Vec<Listener>, target: Ipv4Addr, lifeline: BorrowedFd<'_>) -> io::Result<()> {
+    let mut forwarder = Forwarder::new(listeners, target, lifeline)?;
+    let mut events = Vec::with_capacity(64);
+    loop {
+        match epoll::wait(&forwarder.epoll, spare_capacity(&mut events), None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        for event in events.drain(..) {
+            let token = event.data.u64();
+            if token == LIFELINE {
+                return Ok(());
+            }
+            forwarder.handle(token);
+        }
+    }
+}
+
+struct Forwarder {
+    epoll: OwnedFd,
+    target: Ipv4Addr,
+    listeners: HashMap<u64, Listener>,
+    connections: HashMap<u64, Connection>,
+    /// Both ends of a connection are watched under tokens of their own.
+    owner_of: HashMap<u64, u64>,
+    datagrams: HashMap<u64, DatagramFlow>,
+    flow_of: HashMap<(u64, SocketAddr), u64>,
+    next_token: u64,
+}
+
+struct DatagramFlow {
+    listener: u64,
+    client: SocketAddr,
+    pod: OwnedFd,
+}
+
+struct Connection {
+    client: OwnedFd,
+    pod: OwnedFd,
+    tokens: [u64; 2],
+    connected: bool,
+    up: Direction,
+    down: Direction,
+}
+
+/// Bytes on their way from one socket to the other.
+struct Direction {
+    pipe: (OwnedFd, OwnedFd),
+    buffered: usize,
+    source_ended: bool,
+    closed: bool,
+}
+
+impl Direction {
+    fn new() -> io::Result<Self> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        Ok(Self {
+            pipe: (read, write),
+            buffered: 0,
+            source_ended: false,
+            closed: false,
+        })
+    }
+
+    /// Moves what can be moved without waiting; passes a half-close on once all bytes are through.
+    fn pump(&mut self, from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        loop {
+            let mut moved = false;
+            if !self.source_ended && self.buffered == 0 {
+                match splice(from, None, &self.pipe.1, None, CHUNK, flags) {
+                    Ok(0) => self.source_ended = true,
+                    Ok(bytes) => {
+                        self.buffered = bytes;
+                        moved = true;
+                    }
+                    Err(Errno::AGAIN | Errno::INTR) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+            if self.buffered > 0 {
+                match splice(&self.pipe.0, None, to, None, self.buffered, flags) {
+                    Ok(bytes) => {
+                        self.buffered = self.buffered.saturating_sub(bytes);
+                        moved |= bytes > 0;
+                    }
+                    Err(Errno::AGAIN | Errno::INTR) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+            if self.source_ended && self.buffered == 0 && !self.closed {
+                self.closed = true;
+                shutdown(to, Shutdown::Write).ok();
+            }
+            if !moved {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Forwarder {
+    fn new(
+        listeners: Vec<Listener>,
+        target: Ipv4Addr,
+        lifeline: BorrowedFd<'_>,
+    ) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(
+            &epoll,
+            lifeline,
+            epoll::EventData::new_u64(LIFELINE),
+            epoll::EventFlags::IN,
+        )?;
+        let mut forwarder = Self {
+            epoll,
+            target,
+            listeners: HashMap::new(),
+            connections: HashMap::new(),
+            owner_of: HashMap::new(),
+            datagrams: HashMap::new(),
+            flow_of: HashMap::new(),
+            next_token: LIFELINE,
+        };
+        for listener in listeners {
+            let token = forwarder.token();
+            epoll::add(
+                &forwarder.epoll,
+                &listener.socket,
+                epoll::EventData::new_u64(token),
+                epoll::EventFlags::IN,
+            )?;
+            forwarder.listeners.insert(token, listener);
+        }
+        Ok(forwarder)
+    }
+
+    fn token(&mut self) -> u64 {
+        self.next_token = self.next_token.wrapping_add(1);
+        self.next_token
+    }
+
+    fn handle(&mut self, token: u64) {
+        if let Some(listener) = self.listeners.get(&token) {
+            match listener.port.protocol {
+                Protocol::Tcp => self.accept(token),
+                Protocol::Udp => self.datagrams_in(token),
+            }
+        } else if let Some(owner) = self.owner_of.get(&token).copied() {
+            self.pump(owner);
+        } else if self.datagrams.contains_key(&token) {
+            self.datagrams_out(token);
+        }
+    }
+
+    fn accept(&mut self, token: u64) {
+        loop {
+            let Some(listener) = self.listeners.get(&token) else {
+                return;
+            };
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            // Out of descriptors or gone again: the next event tries anew.
+            let Ok(client) = accept_with(&listener.socket, flags) else {
+                return;
+            };
+            let port = listener.port.container_port;
+            if self.connections.len() >= MAX_FLOWS {
+                reset(&client);
+                continue;
+            }
+            if let Err(client) = self.connect(client, port) {
+                reset(&client);
+            }
+        }
+    }
+
+    /// Starts a connection to the pod; gives the client back when that fails at once.
+    fn connect(&mut self, client: OwnedFd, port: u16) -> Result<(), OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let Ok(pod) = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None) else {
+            return Err(client);
+        };
+        match connect(&pod, &SocketAddrV4::new(self.target, port)) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(_) => return Err(client),
+        }
+        sockopt::set_tcp_nodelay(&client, true).ok();
+        sockopt::set_tcp_nodelay(&pod, true).ok();
+        let (Ok(up), Ok(down)) = (Direction::new(), Direction::new()) else {
+            return Err(client);
+        };
+        let tokens = [self.token(), self.token()];
+        let [owner, other] = tokens;
+        let edges = epoll::EventFlags::IN
+            | epoll::EventFlags::OUT
+            | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::ET;
+        let watched = [(owner, &client), (other, &pod)]
+            .into_iter()
+            .all(|(token, end)| {
+                epoll::add(&self.epoll, end, epoll::EventData::new_u64(token), edges).is_ok()
+            });
+        if !watched {
+            return Err(client);
+        }
+        self.owner_of.insert(owner, owner);
+        self.owner_of.insert(other, owner);
+        let connection = Connection {
+            client,
+            pod,
+            tokens,
+            connected: false,
+            up,
+            down,
+        };
+        self.connections.insert(owner, connection);
+        Ok(())
+    }
+
+    fn pump(&mut self, owner: u64) {
+        let Some(connection) = self.connections.get_mut(&owner) else {
+            return;
+        };
+        if !connection.connected {
+            match sockopt::socket_error(&connection.pod) {
+                Ok(Ok(())) => match rustix::net::getpeername(&connection.pod) {
+                    Ok(Some(_)) => connection.connected = true,
+                    // Still being connected.
+                    _ => return,
+                },
+                _ => return self.end(owner, true),
+            }
+        }
+        let Connection {
+            client,
+            pod,
+            up,
+            down,
+            ..
+        } = connection;
+        let moved = up.pump(client, pod).and_then(|()| down.pump(pod, client));
+        match moved {
+            Ok(()) if up.closed && down.closed => self.end(owner, false),
+            Ok(()) => {}
+            Err(_) => self.end(owner, true),
+        }
+    }
+
+    fn end(&mut self, owner: u64, abort: bool) {
+        if let Some(connection) = self.connections.remove(&owner) {
+            for token in connection.tokens {
+                self.owner_of.remove(&token);
+            }
+            if abort {
+                reset(&connection.client);
+                reset(&connection.pod);
+            }
+        }
+    }
+
+    fn datagrams_in(&mut self, token: u64) {
+        let mut buffer = vec![0; MAX_DATAGRAM];
+        loop {
+            let Some(listener) = self.listeners.get(&token) else {
+                return;
+            };
+            let Ok((_, bytes, Some(client))) =
+                recvfrom(&listener.socket, &mut buffer[..], RecvFlags::DONTWAIT)
+            else {
+                return;
+            };
+            let Ok(client) = SocketAddr::try_from(client) else {
+                continue;
+            };
+            let port = listener.port.container_port;
+            let Some(flow) = self.flow(token, client, port) else {
+                continue;
+            };
+            if let (Some(flow), Some(datagram)) = (self.datagrams.get(&flow), buffer.get(..bytes)) {
+                rustix::net::send(&flow.pod, datagram, SendFlags::DONTWAIT).ok();
+            }
+        }
+    }
+
+    /// The socket in the pod's namespace that stands for one client.
+    fn flow(&mut self, listener: u64, client: SocketAddr, port: u16) -> Option<u64> {
+        if let Some(token) = self.flow_of.get(&(listener, client)) {
+            return Some(*token);
+        }
+        if self.datagrams.len() >= MAX_FLOWS {
+            // The oldest has the smallest token.
+            let oldest = self.datagrams.keys().min().copied()?;
+            if let Some(flow) = self.datagrams.remove(&oldest) {
+                self.flow_of.remove(&(flow.listener, flow.client));
+            }
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let pod = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None).ok()?;
+        connect(&pod, &SocketAddrV4::new(self.target, port)).ok()?;
+        let token = self.token();
+        epoll::add(
+            &self.epoll,
+            &pod,
+            epoll::EventData::new_u64(token),
+            epoll::EventFlags::IN,
+        )
+        .ok()?;
+        self.flow_of.insert((listener, client), token);
+        self.datagrams.insert(
+            token,
+            DatagramFlow {
+                listener,
+                client,
+                pod,
+            },
+        );
+        Some(token)
+    }
+
+    fn datagrams_out(&mut self, token: u64) {
+        let mut buffer = vec![0; MAX_DATAGRAM];
+        while let Some(flow) = self.datagrams.get(&token) {
+            let Ok((bytes, _)) = rustix::net::recv(&flow.pod, &mut buffer[..], RecvFlags::DONTWAIT)
+            else {
+                return;
+            };
+            if let (Some(listener), Some(datagram)) =
+                (self.listeners.get(&flow.listener), buffer.get(..bytes))
+            {
+                sendto(
+                    &listener.socket,
+                    datagram,
+                    SendFlags::DONTWAIT,
+                    &flow.client,
+                )
+                .ok();
+            }
+        }
+    }
+}
+
+/// Makes the close of a socket a reset instead of an orderly end.
+fn reset(socket: impl AsFd) {
+    sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO)).ok();
+}

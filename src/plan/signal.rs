@@ -1,0 +1,68 @@
+//! Signals by name, as images (`STOPSIGNAL`) write them.
+
+/// Linux' signal numbers on x86 and ARM (`signal(7)`).
+const NAMES: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
+/// First real-time signal as programs see it (glibc and musl keep two for themselves).
+const RTMIN: i32 = 34;
+const RTMAX: i32 = 64;
+
+/// The number of `SIGTERM`, `term`, `15`, `RTMIN+3`, `SIGRTMAX-1`.
+pub(super) fn parse(text: &str) -> Option<i32> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text
+            .parse()
+            .ok()
+            .filter(|number| (1..=RTMAX).contains(number));
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let offset = |rest: &str, sign: char| match rest {
+        "" => Some(0),
+        _ => rest
+            .strip_prefix(sign)
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|digits| digits.parse::<i32>().ok()),
+    };
+    if let Some(rest) = name.strip_prefix("RTMIN") {
+        return offset(rest, '+')
+            .and_then(|n| RTMIN.checked_add(n))
+            .filter(|n| *n <= RTMAX);
+    }
+    if let Some(rest) = name.strip_prefix("RTMAX") {
+        return offset(rest, '-')
+            .and_then(|n| RTMAX.checked_sub(n))
+            .filter(|n| *n >= RTMIN);
+    }
+    let index = NAMES.iter().position(|known| *known == name)?;
+    i32::try_from(index.checked_add(1)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_names_numbers_or_real_time() {
+        for (text, number) in [
+            ("SIGTERM", 15),
+            ("quit", 3),
+            ("9", 9),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+            ("RTMIN", 34),
+            ("SYS", 31),
+        ] {
+            assert_eq!(parse(text), Some(number), "{text}");
+        }
+        for text in [
+            "", "KILL; x", "0", "65", "RTMIN+99", "RTMIN-1", "SIG", "RTMIN+", "-9", "9 ",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The front end's side of a pod's start: a supervisor, its ids and what it is to run.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::net::{RecvFlags, SendFlags};
+
+use crate::plan::PodPlan;
+use crate::runtime::idmap::IdMap;
+use crate::sys::seqpacket;
+use crate::wire::{self, Adopt, FromSupervisor, Launch, ToSupervisor, WireError};
+
+/// A supervisor that could not be started or spoken to.
+#[derive(Debug)]
+pub enum SpawnError {
+    /// The process cannot be made.
+    Spawn(io::Error),
+    /// The user namespace has no id maps.
+    IdMap(io::Error),
+    /// The socket to it failed.
+    Socket(io::Error),
+    /// It said something that is not in the protocol.
+    Wire(WireError),
+    /// It ended without a word.
+    Lost,
+    /// It said why it cannot run.
+    Refused(String),
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spawn(error) => write!(f, "the pod's supervisor cannot be started: {error}"),
+            Self::IdMap(error) => write!(f, "the pod's user namespace cannot be set up: {error}"),
+            Self::Socket(error) => write!(f, "the pod's supervisor does not answer: {error}"),
+            Self::Wire(error) => write!(f, "the pod's supervisor is not understood: {error}"),
+            Self::Lost => write!(f, "the pod's supervisor ended without a word"),
+            Self::Refused(message) => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for SpawnError {}
+
+impl From<WireError> for SpawnError {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+/// A supervisor seen from the front end. Dropping it closes the socket, which undoes the pod
+/// unless it was adopted.
+#[derive(Debug)]
+pub struct Supervisor {
+    child: Child,
+    socket: OwnedFd,
+}
+
+impl AsFd for Supervisor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// What goes to the supervisor beside the plan.
+#[derive(Debug)]
+pub struct Handover<'a> {
+    /// Absolute path of the pod's directory.
+    pub pod_dir_path: String,
+    /// The pod's directory, locked.
+    pub pod_dir: BorrowedFd<'a>,
+    /// Where its control socket goes.
+    pub runtime_dir: BorrowedFd<'a>,
+    /// One socket for each of the plan's ports.
+    pub listeners: Vec<OwnedFd>,
+}
+
+impl Supervisor {
+    /// Starts the supervisor of one pod.
+    ///
+    /// # Errors
+    /// As [`SpawnError`] says; nothing is left behind.
+    pub fn start(ids: &IdMap, plan: &PodPlan, handover: &Handover<'_>) -> Result<Self, SpawnError> {
+        let (child, socket) = start_stage("__supervise", ids)?;
+        let supervisor = Self { child, socket };
+        let sealed = seal_plan(plan)?;
+        let launch = ToSupervisor::Launch(Launch {
+            pod_dir: handover.pod_dir_path.clone(),
+            ids: ids.space(),
+        });
+        let mut descriptors = vec![sealed.as_fd(), handover.pod_dir, handover.runtime_dir];
+        descriptors.extend(handover.listeners.iter().map(AsFd::as_fd));
+        supervisor.send(&launch, &descriptors)?;
+        Ok(supervisor)
+    }
+
+    fn send(
+        &self,
+        message: &ToSupervisor,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), SpawnError> {
+        let bytes = wire::encode(message)?;
+        match seqpacket::send(&self.socket, &bytes, descriptors, SendFlags::empty()) {
+            Ok(()) => Ok(()),
+            // It has ended; what it said before is more telling than a broken pipe.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => match self.receive() {
+                Ok(FromSupervisor::Failed { message }) => Err(SpawnError::Refused(message)),
+                Ok(_) => Err(SpawnError::Lost),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(SpawnError::Socket(error)),
+        }
+    }
+
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    /// [`SpawnError::Lost`] at the end of the socket, [`SpawnError::Refused`] for a failure.
+    pub fn receive(&self) -> Result<FromSupervisor, SpawnError> {
+        receive(&self.socket)
+    }
+
+    /// Lets the pod live on without this process.
+    ///
+    /// # Errors
+    /// When the supervisor has ended.
+    pub fn adopt(&self, adopt: Adopt) -> Result<(), SpawnError> {
+        self.send(&ToSupervisor::Adopt(adopt), &[])
+    }
+
+    /// Closes the socket, which undoes a pod that was not adopted; the process that then ends is
+    /// to be waited for.
+    pub fn let_go(self) -> Child {
+        let Self { child, socket } = self;
+        drop(socket);
+        child
+    }
+}
+
+/// Re-executes podrun as a stage in the id space of `ids`: its standard input is the other end of
+/// the returned socket, its environment is empty.
+pub(crate) fn start_stage(name: &str, ids: &IdMap) -> Result<(Child, OwnedFd), SpawnError> {
+    let (ours, theirs) = seqpacket::pair().map_err(SpawnError::Socket)?;
+    // Through /proc/self/exe, so that a binary that was replaced meanwhile is not mixed in.
+    let child = Command::new("/proc/self/exe")
+        .args([name, ids.space().word()])
+        .env_clear()
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(SpawnError::Spawn)?;
+    if let IdMap::Ranges(ranges) = ids {
+        match receive(&ours)? {
+            FromSupervisor::Unshared => {}
+            other => return Err(unexpected(&other)),
+        }
+        ranges.write(child.id()).map_err(SpawnError::IdMap)?;
+        let bytes = wire::encode(&ToSupervisor::Mapped)?;
+        seqpacket::send(&ours, &bytes, &[], SendFlags::empty()).map_err(SpawnError::Socket)?;
+    }
+    Ok((child, ours))
+}
+
+fn receive(socket: &OwnedFd) -> Result<FromSupervisor, SpawnError> {
+    let mut buffer = vec![0; seqpacket::MAX_MESSAGE];
+    let (length, _) =
+        seqpacket::receive(socket, &mut buffer, RecvFlags::empty()).map_err(SpawnError::Socket)?;
+    if length == 0 {
+        return Err(SpawnError::Lost);
+    }
+    match wire::decode(buffer.get(..length).unwrap_or_default())? {
+        FromSupervisor::Failed { message } => Err(SpawnError::Refused(message)),
+        message => Ok(message),
+    }
+}
+
+fn unexpected(message: &FromSupervisor) -> SpawnError {
+    let name = match message {
+        FromSupervisor::Unshared => "Unshared",
+        FromSupervisor::Status(_) => "Status",
+        FromSupervisor::Failed { .. } => "Failed",
+        FromSupervisor::Ended => "Ended",
+    };
+    SpawnError::Wire(WireError::Malformed(format!("`{name}` at this point")))
+}
+
+/// The plan in memory that nobody can change any more.
+fn seal_plan(plan: &PodPlan) -> Result<OwnedFd, SpawnError> {
+    let bytes = serde_json::to_vec(plan)
+        .map_err(|error| SpawnError::Wire(WireError::Malformed(error.to_string())))?;
+    let sealed = || -> io::Result<OwnedFd> {
+        let file = rustix::fs::memfd_create(
+            "podrun-plan",
+            MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+        )?;
+        let mut written = std::fs::File::from(file);
+        io::Write::write_all(&mut written, &bytes)?;
+        io::Seek::rewind(&mut written)?;
+        rustix::fs::fcntl_add_seals(
+            &written,
+            SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+        )?;
+        Ok(written.into())
+    };
+    sealed().map_err(SpawnError::Socket)
+}

@@ -1,0 +1,193 @@
+//! `/dev`: exactly null, zero, full, random, urandom and tty, with the links and mounts programs
+//! expect (OCI runtime spec, "Default Devices" and "Default Filesystems").
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, makedev};
+use rustix::mount::MountAttrFlags;
+
+use crate::stage::At;
+use crate::stage::container::ContainerSetup;
+use crate::stage::rootfs::kernel_mount_point;
+use crate::sys::mount::{Depth, add_attributes, attach, clone_tree, new_filesystem};
+use crate::wire::{Failure, IdSpace, Step};
+
+/// Name, major and minor of the devices (`Documentation/admin-guide/devices.txt`).
+const DEVICES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// Group `tty` on every distribution that podrun knows of.
+const TTY_GROUP: &str = "5";
+
+/// Mounts `/dev` with all that belongs to it.
+///
+/// # Errors
+/// The step that failed.
+pub fn mount_dev(setup: &ContainerSetup<'_>, root: BorrowedFd<'_>) -> Result<(), Failure> {
+    let target = kernel_mount_point(root, "dev")?;
+    let dev = new_filesystem(
+        "tmpfs",
+        &[("mode", "0755"), ("size", "65536k")],
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    )
+    .at(Step::KernelFilesystem, "/dev")?;
+    attach(dev.as_fd(), target.as_fd()).at(Step::KernelFilesystem, "/dev")?;
+    let dev = dev.as_fd();
+
+    for (name, major, minor) in DEVICES {
+        if setup.ids == IdSpace::Machine {
+            make_node(dev, name, major, minor)?;
+        } else {
+            bind_node(dev, name, major, minor)?;
+        }
+    }
+    for (name, target) in LINKS {
+        rustix::fs::symlinkat(target, dev, name).at(Step::Device, format!("/dev/{name}"))?;
+    }
+    for name in ["pts", "shm", "mqueue"] {
+        rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755))
+            .at(Step::Device, format!("/dev/{name}"))?;
+    }
+    mount_pts(setup, dev)?;
+    mount_shared_memory(setup, dev)?;
+    mount_message_queues(setup, dev)
+}
+
+/// As root each container has nodes of its own: with the host's it could change their mode.
+fn make_node(dev: BorrowedFd<'_>, name: &str, major: u32, minor: u32) -> Result<(), Failure> {
+    let object = || format!("/dev/{name}");
+    let mode = Mode::from_raw_mode(0o666);
+    rustix::fs::mknodat(
+        dev,
+        name,
+        FileType::CharacterDevice,
+        mode,
+        makedev(major, minor),
+    )
+    .at(Step::Device, object())?;
+    // mknod obeys the umask.
+    rustix::fs::chmodat(dev, name, mode, AtFlags::empty()).at(Step::Device, object())
+}
+
+/// In a user namespace nodes cannot be made; the host's are bound, once they are what they should
+/// be.
+fn bind_node(dev: BorrowedFd<'_>, name: &str, major: u32, minor: u32) -> Result<(), Failure> {
+    let object = || format!("/dev/{name}");
+    let host = rustix::fs::openat2(
+        CWD,
+        Path::new("/dev").join(name),
+        OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS,
+    )
+    .at(Step::Device, object())?;
+    let stat = rustix::fs::fstat(&host).at(Step::Device, object())?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice
+        || stat.st_rdev != makedev(major, minor)
+    {
+        return Err(Failure {
+            step: Step::Device,
+            object: object(),
+            errno: libc::ENODEV,
+        });
+    }
+    let tree = clone_tree(host.as_fd(), Depth::Single).at(Step::Device, object())?;
+    add_attributes(
+        tree.as_fd(),
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+        Depth::Single,
+    )
+    .at(Step::Device, object())?;
+    let place = rustix::fs::openat(
+        dev,
+        name,
+        OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::from_raw_mode(0o666),
+    )
+    .at(Step::Device, object())?;
+    attach(tree.as_fd(), place.as_fd()).at(Step::Device, object())
+}
+
+fn open_directory(dev: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Failure> {
+    rustix::fs::openat(
+        dev,
+        name,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .at(Step::Device, format!("/dev/{name}"))
+}
+
+fn mount_pts(setup: &ContainerSetup<'_>, dev: BorrowedFd<'_>) -> Result<(), Failure> {
+    let mut options = vec![("ptmxmode", "0666"), ("mode", "0620")];
+    // The group must exist in the user namespace.
+    if setup.ids != IdSpace::Single {
+        options.push(("gid", TTY_GROUP));
+    }
+    let pts = new_filesystem(
+        "devpts",
+        &options,
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    )
+    .at(Step::KernelFilesystem, "/dev/pts")?;
+    attach(pts.as_fd(), open_directory(dev, "pts")?.as_fd()).at(Step::KernelFilesystem, "/dev/pts")
+}
+
+/// The pod's one `/dev/shm`, or the host's with `hostIPC`.
+fn mount_shared_memory(setup: &ContainerSetup<'_>, dev: BorrowedFd<'_>) -> Result<(), Failure> {
+    let source = rustix::fs::openat2(
+        CWD,
+        &setup.shm_dir,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_MAGICLINKS,
+    )
+    .at(Step::Mount, "/dev/shm")?;
+    let depth = if setup.plan.host_ipc {
+        Depth::Recursive
+    } else {
+        Depth::Single
+    };
+    let tree = clone_tree(source.as_fd(), depth).at(Step::Mount, "/dev/shm")?;
+    add_attributes(
+        tree.as_fd(),
+        MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+        Depth::Single,
+    )
+    .at(Step::Mount, "/dev/shm")?;
+    attach(tree.as_fd(), open_directory(dev, "shm")?.as_fd()).at(Step::Mount, "/dev/shm")
+}
+
+fn mount_message_queues(setup: &ContainerSetup<'_>, dev: BorrowedFd<'_>) -> Result<(), Failure> {
+    // Message queues belong to an IPC namespace; a user namespace cannot mount the host's.
+    if setup.plan.host_ipc && setup.ids != IdSpace::Machine {
+        return Ok(());
+    }
+    let queues = new_filesystem(
+        "mqueue",
+        &[],
+        MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    )
+    .at(Step::KernelFilesystem, "/dev/mqueue")?;
+    attach(queues.as_fd(), open_directory(dev, "mqueue")?.as_fd())
+        .at(Step::KernelFilesystem, "/dev/mqueue")
+}

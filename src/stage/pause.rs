@@ -1,0 +1,101 @@
+//! Pause: process 1 of the pod's pid namespace. It sets up what all containers share, then holds
+//! the namespaces, reaps orphans and ends when the supervisor does.
+
+use std::os::fd::BorrowedFd;
+
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::DumpableBehavior;
+
+use crate::plan::{Network, PodPlan};
+use crate::stage::confine;
+use crate::stage::{At, Reporter};
+use crate::sys::process::{self, SingleThread, exit_now};
+use crate::wire::{Failure, Report, Step};
+
+/// What pause needs.
+#[derive(Debug)]
+pub struct PauseSetup<'a> {
+    /// The pod.
+    pub plan: &'a PodPlan,
+    /// `CLONE_NEW*` bits of the namespaces pause makes.
+    pub namespaces: libc::c_int,
+    /// Sets up the network namespace; the layer above owns how.
+    pub network: fn(&PodPlan) -> std::io::Result<()>,
+    /// An empty directory that becomes pause's root.
+    pub empty_dir: BorrowedFd<'a>,
+}
+
+/// Runs pause until the lifeline's end of file says that the supervisor is gone. Never returns.
+pub fn run(
+    proof: &SingleThread,
+    reporter: &Reporter,
+    setup: &PauseSetup<'_>,
+    lifeline: BorrowedFd<'_>,
+) -> ! {
+    if let Err(failure) = set_up(proof, setup) {
+        reporter.send(&Report::Failed(failure), &[]);
+        exit_now(125);
+    }
+    reporter.send(&Report::Ready, &[]);
+    hold(lifeline)
+}
+
+fn set_up(proof: &SingleThread, setup: &PauseSetup<'_>) -> Result<(), Failure> {
+    // The first of three ways to die together. It closes no race by itself: if the supervisor
+    // died before this call, the lifeline below has its end of file already.
+    process::die_with_parent().at(Step::ProcessState, "parent death signal")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .at(Step::ProcessState, "dumpable")?;
+    rustix::thread::set_name(c"podrun-pause").at(Step::ProcessState, "name")?;
+    process::unshare(proof, setup.namespaces).at(Step::Namespaces, "")?;
+    if let Network::Pod { .. } = setup.plan.network {
+        rustix::system::sethostname(setup.plan.hostname.as_bytes())
+            .at(Step::Hostname, setup.plan.hostname.clone())?;
+        (setup.network)(setup.plan).at(Step::Network, "")?;
+    }
+    // With shareProcessNamespace containers see this process: it keeps no view of the host's
+    // files, no capability and no descriptor.
+    rustix::process::fchdir(setup.empty_dir).at(Step::Pivot, "")?;
+    rustix::process::chroot(".").at(Step::Pivot, "")?;
+    confine::drop_all_capabilities().at(Step::Credentials, "")?;
+    Ok(())
+}
+
+fn hold(lifeline: BorrowedFd<'_>) -> ! {
+    // The lifeline takes the place of stdio; every other descriptor goes, the report socket too.
+    for number in 0..=2 {
+        if process::install_descriptor(lifeline, number).is_err() {
+            exit_now(125);
+        }
+    }
+    if process::close_from(3).is_err() {
+        exit_now(125);
+    }
+    let Ok(children) = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC) else {
+        exit_now(125)
+    };
+    let lifeline = rustix::stdio::stdin();
+    loop {
+        let mut ready = [
+            PollFd::new(&lifeline, PollFlags::IN),
+            PollFd::new(&children, PollFlags::IN),
+        ];
+        if poll(&mut ready, None).is_err() {
+            continue;
+        }
+        let [lifeline_ready, children_ready] = ready;
+        if !lifeline_ready.revents().is_empty() {
+            exit_now(0);
+        }
+        if !children_ready.revents().is_empty() {
+            children.read_signal().ok();
+            while matches!(
+                waitpid(None, Some(WaitPidFlag::WNOHANG)),
+                Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..))
+            ) {}
+        }
+    }
+}

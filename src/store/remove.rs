@@ -1,0 +1,169 @@
+//! Removing trees that containers have written: by descriptor, never following a link, never
+//! crossing into another mount, however deep they are.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// One directory on the way down.
+struct Level {
+    directory: OwnedFd,
+    entries: Dir,
+    /// Its own name in the level above.
+    name: CString,
+}
+
+/// Removes `name` in the directory `parent`; a name that is not there is removed already.
+///
+/// # Errors
+/// As `openat2(2)` and `unlinkat(2)`: EACCES for what only the pod's ids may remove, EXDEV for a
+/// mount inside of the tree, which is left as it is.
+pub fn remove_tree(parent: &Path, name: &str) -> io::Result<()> {
+    let parent = rustix::fs::openat(
+        CWD,
+        parent,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    remove_beneath(parent, name)
+}
+
+/// As [`remove_tree`], with the parent's descriptor.
+///
+/// # Errors
+/// As [`remove_tree`].
+pub(super) fn remove_beneath(parent: impl AsFd, name: &str) -> io::Result<()> {
+    let parent = parent.as_fd();
+    let name = CString::new(name)?;
+    match rustix::fs::unlinkat(parent, &name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let mut levels = vec![open_level(parent, name)?];
+    while let Some(level) = levels.last_mut() {
+        match level.entries.next() {
+            Some(Err(errno)) => return Err(errno.into()),
+            Some(Ok(entry)) => {
+                let name = entry.file_name();
+                if name == c"." || name == c".." {
+                    continue;
+                }
+                let name = name.to_owned();
+                if entry.file_type() != FileType::Directory {
+                    match rustix::fs::unlinkat(&level.directory, &name, AtFlags::empty()) {
+                        Ok(()) | Err(Errno::NOENT) => continue,
+                        Err(Errno::ISDIR) => {}
+                        Err(errno) => return Err(errno.into()),
+                    }
+                }
+                let below = open_level(level.directory.as_fd(), name)?;
+                levels.push(below);
+            }
+            None => {
+                let Some(done) = levels.pop() else { break };
+                let above = levels
+                    .last()
+                    .map_or(parent, |level| level.directory.as_fd());
+                match rustix::fs::unlinkat(above, &done.name, AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn open_level(parent: impl AsFd, name: CString) -> io::Result<Level> {
+    let open = || {
+        rustix::fs::openat2(
+            parent.as_fd(),
+            &name,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS,
+        )
+    };
+    let directory = match open() {
+        // Overlay's work directory has mode 0, and a container may have locked its own.
+        Err(Errno::ACCESS) => {
+            rustix::fs::chmodat(
+                parent.as_fd(),
+                &name,
+                Mode::from_raw_mode(0o700),
+                AtFlags::empty(),
+            )?;
+            open()?
+        }
+        opened => opened?,
+    };
+    // A directory that may not be searched or written by its owner cannot be emptied either.
+    let stat = rustix::fs::fstat(&directory)?;
+    if stat.st_mode & 0o700 != 0o700 {
+        rustix::fs::fchmod(&directory, Mode::from_raw_mode(0o700)).ok();
+    }
+    let entries = Dir::read_from(&directory)?;
+    Ok(Level {
+        directory,
+        entries,
+        name,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn links_are_removed_and_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let canary = dir.path().join("canary");
+        fs::create_dir(&canary).unwrap();
+        fs::write(canary.join("secret"), "x").unwrap();
+        let tree = dir.path().join("tree");
+        fs::create_dir_all(tree.join("a/b")).unwrap();
+        std::os::unix::fs::symlink(&canary, tree.join("a/link")).unwrap();
+        std::os::unix::fs::symlink("../../canary", tree.join("a/b/up")).unwrap();
+        remove_tree(dir.path(), "tree").unwrap();
+        assert!(!tree.exists());
+        assert!(canary.join("secret").exists());
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_tree_is_all_that_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("canary")).unwrap();
+        std::os::unix::fs::symlink("canary", dir.path().join("tree")).unwrap();
+        remove_tree(dir.path(), "tree").unwrap();
+        assert!(dir.path().join("canary").exists());
+        assert!(!dir.path().join("tree").is_symlink());
+    }
+
+    #[test]
+    fn a_tree_deeper_than_a_path_can_be_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut at = rustix::fs::open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
+        for _ in 0..3000 {
+            rustix::fs::mkdirat(&at, "d", Mode::from_raw_mode(0o700)).unwrap();
+            at = rustix::fs::openat(&at, "d", OFlags::PATH, Mode::empty()).unwrap();
+        }
+        remove_tree(dir.path(), "d").unwrap();
+        assert!(!dir.path().join("d").exists());
+    }
+
+    #[test]
+    fn locked_directories_and_odd_names_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        fs::create_dir_all(tree.join("work/a\nb")).unwrap();
+        rustix::fs::chmod(tree.join("work"), Mode::empty()).unwrap();
+        remove_tree(dir.path(), "tree").unwrap();
+        remove_tree(dir.path(), "tree").unwrap();
+    }
+}

@@ -1,0 +1,328 @@
+//! One run of one container, from the supervisor's side.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::net::RecvFlags;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+use crate::plan::{ContainerPlan, PodPlan, ResolvedUser, RootSource};
+use crate::stage::container::{self as stage, ContainerSetup};
+use crate::stage::launcher::{Destination, launch};
+use crate::stage::{Reporter, masks, rootfs};
+use crate::store::{LogLimits, LogWriter, Stream};
+use crate::supervisor::sandbox::{Pause, Places, open_directory};
+use crate::supervisor::watch::{Source, Watch};
+use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
+use crate::sys::seqpacket;
+use crate::volume;
+use crate::wire::{self, Failure, IdSpace, Report, Step};
+
+/// Room for a burst of output while the supervisor writes; more than the default 64 KiB halves the
+/// wake-ups of a flood. Refused by the kernel (`pipe-user-pages-soft`) it stays what it was.
+const PIPE_SIZE: usize = 256 * 1024;
+
+/// A container that was cloned.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) id: String,
+    report: Option<OwnedFd>,
+    launcher: Option<OwnedFd>,
+    pub(super) init: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    log: LogWriter,
+    pub(super) user: Option<ResolvedUser>,
+    failure: Option<Failure>,
+}
+
+/// What all containers of the pod have in common.
+#[derive(Debug)]
+pub(super) struct Surroundings<'a> {
+    pub(super) proof: &'a SingleThread,
+    pub(super) plan: &'a PodPlan,
+    pub(super) places: &'a Places,
+    pub(super) ids: IdSpace,
+    pub(super) pause: &'a Pause,
+    pub(super) watch: &'a Watch,
+}
+
+/// How a container's start ended, once its report socket has closed.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Still on its way.
+    Pending,
+    /// It was executed.
+    Started,
+    /// It failed.
+    Failed(Failure),
+}
+
+/// Clones a container's launcher.
+pub(super) fn start(
+    around: &Surroundings<'_>,
+    index: u32,
+    container: &ContainerPlan,
+    attempt: u32,
+    limits: LogLimits,
+) -> io::Result<Live> {
+    let places = around.places;
+    let name = container.name.as_str();
+    let attempt_dir = places.container(name).join(attempt.to_string());
+    for directory in [
+        places.container(name),
+        attempt_dir.clone(),
+        places.logs(name),
+    ] {
+        match rustix::fs::mkdir(&directory, Mode::from_raw_mode(0o700)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    if container.root != RootSource::Host {
+        rootfs::make_layer_directories(open_directory(&attempt_dir)?.as_fd())?;
+    }
+    let log_dir = rustix::fs::open(
+        places.logs(name),
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let log = LogWriter::open(log_dir, attempt, limits)?;
+
+    let null = rustix::fs::openat(
+        CWD,
+        "/dev/null",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let (stdout, stdout_theirs) = output_pipe()?;
+    let (stderr, stderr_theirs) = output_pipe()?;
+    let (report, theirs) = seqpacket::pair()?;
+
+    match process::clone_process(around.proof, CloneFlags::default())? {
+        Cloned::Parent(launcher) => {
+            let watch = around.watch;
+            watch.add(&report, Source::Report(index))?;
+            watch.add(&launcher, Source::Launcher(index))?;
+            watch.add(&stdout, Source::Stdout(index))?;
+            watch.add(&stderr, Source::Stderr(index))?;
+            Ok(Live {
+                id: new_id()?,
+                report: Some(report),
+                launcher: Some(launcher),
+                init: None,
+                stdout: Some(stdout),
+                stderr: Some(stderr),
+                log,
+                user: None,
+                failure: None,
+            })
+        }
+        Cloned::Child => {
+            let reporter = Reporter::new(theirs);
+            let setup = ContainerSetup {
+                plan: around.plan,
+                container,
+                ids: around.ids,
+                attempt_dir,
+                etc_dir: places.etc(),
+                shm_dir: places.shm(around.plan),
+                mask_dir: places.mask(),
+                volume_trees: open_volumes(around, container, &reporter),
+                stdio: [null.as_fd(), stdout_theirs.as_fd(), stderr_theirs.as_fd()],
+                unified_cgroups: masks::unified_cgroups(),
+            };
+            enter_pod(around, &reporter, &setup)
+        }
+    }
+}
+
+/// In the launcher: the volumes, while this is still the mount namespace they were made in.
+fn open_volumes(
+    around: &Surroundings<'_>,
+    container: &ContainerPlan,
+    reporter: &Reporter,
+) -> Vec<OwnedFd> {
+    match volume::open_trees(around.plan, container, &around.places.pod_dir) {
+        Ok(trees) => trees,
+        Err(error) => {
+            let failure = Failure {
+                step: Step::Volume,
+                object: error.to_string(),
+                errno: 0,
+            };
+            reporter.send(&Report::Failed(failure), &[]);
+            process::exit_now(125)
+        }
+    }
+}
+
+/// In the launcher: into pause's namespaces, with nothing of the supervisor's but what is needed.
+fn enter_pod(around: &Surroundings<'_>, reporter: &Reporter, setup: &ContainerSetup<'_>) -> ! {
+    let mut create = libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP;
+    if !around.plan.share_process_namespace && !around.plan.host_pid {
+        create |= libc::CLONE_NEWPID;
+    }
+    let mut kept: Vec<BorrowedFd<'_>> = vec![reporter.as_fd(), around.pause.pidfd.as_fd()];
+    kept.extend(setup.volume_trees.iter().map(AsFd::as_fd));
+    kept.extend(setup.stdio);
+    if process::close_all_but(&kept).is_err() {
+        process::exit_now(125);
+    }
+    let destination = Destination {
+        target: around.pause.pidfd.as_fd(),
+        join: around.pause.namespaces,
+        create,
+    };
+    launch(around.proof, reporter, &destination, |proof, reporter| {
+        stage::run(proof, reporter, setup)
+    })
+}
+
+fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    // Only our end: the container's must block as any pipe does.
+    rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
+    fcntl_setpipe_size(&write, PIPE_SIZE).ok();
+    Ok((read, write))
+}
+
+/// A container id as runtimes have them: 64 hexadecimal digits.
+fn new_id() -> io::Result<String> {
+    let mut id = String::with_capacity(64);
+    for _ in 0..2 {
+        let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+        id.extend(uuid.chars().filter(char::is_ascii_hexdigit));
+    }
+    Ok(id)
+}
+
+impl Live {
+    /// Reads what the container reported so far.
+    pub(super) fn read_report(&mut self, index: u32, watch: &Watch) -> Outcome {
+        let mut buffer = [0; 8192];
+        while let Some(report) = &self.report {
+            match seqpacket::receive(report, &mut buffer, RecvFlags::DONTWAIT) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Outcome::Pending,
+                Ok((0, _)) | Err(_) => {
+                    watch.remove(report);
+                    self.report = None;
+                }
+                Ok((length, descriptors)) => {
+                    let bytes = buffer.get(..length).unwrap_or_default();
+                    self.note(wire::decode(bytes), descriptors, index, watch);
+                }
+            }
+        }
+        match self.failure.take() {
+            Some(failure) => Outcome::Failed(failure),
+            None if self.init.is_some() => Outcome::Started,
+            None => Outcome::Failed(Failure {
+                step: Step::Clone,
+                object: String::new(),
+                errno: libc::ECHILD,
+            }),
+        }
+    }
+
+    fn note(
+        &mut self,
+        report: Result<Report, wire::WireError>,
+        descriptors: Vec<OwnedFd>,
+        index: u32,
+        watch: &Watch,
+    ) {
+        match report {
+            Ok(Report::Born) => {
+                if let Some(pidfd) = descriptors.into_iter().next() {
+                    watch.add(&pidfd, Source::Init(index)).ok();
+                    self.init = Some(pidfd);
+                }
+            }
+            Ok(Report::Resolved {
+                uid,
+                gid,
+                supplemental_groups,
+                home,
+            }) => {
+                self.user = Some(ResolvedUser {
+                    uid,
+                    gid,
+                    supplemental_groups,
+                    home,
+                });
+            }
+            Ok(Report::Failed(failure)) => self.failure = Some(failure),
+            Ok(Report::Terminal | Report::Ready) | Err(_) => {}
+        }
+    }
+
+    /// Whether the report socket is still open.
+    pub(super) fn is_starting(&self) -> bool {
+        self.report.is_some()
+    }
+
+    pub(super) fn reap_launcher(&mut self, watch: &Watch) {
+        if let Some(launcher) = self.launcher.take() {
+            watch.remove(&launcher);
+            process::reap(&launcher).ok();
+        }
+    }
+
+    /// Copies what is in a pipe into the log; at its end the pipe is let go.
+    pub(super) fn copy_output(&mut self, stream: Stream, buffer: &mut [u8], watch: &Watch) {
+        let pipe = match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        };
+        let Some(fd) = pipe else { return };
+        match rustix::io::read(&*fd, &mut *buffer) {
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Ok(0) | Err(_) => {
+                watch.remove(&*fd);
+                *pipe = None;
+            }
+            Ok(length) => {
+                let chunk = buffer.get(..length).unwrap_or_default();
+                self.log.write(stream, chunk, jiff::Timestamp::now());
+            }
+        }
+    }
+
+    /// After the end of init: takes what is left in the pipes, closes them and the log, and says
+    /// how it ended.
+    pub(super) fn end(mut self, buffer: &mut [u8], watch: &Watch) -> i32 {
+        self.reap_launcher(watch);
+        let code = self.init.as_ref().map_or(255, |init| {
+            watch.remove(init);
+            process::reap(init).unwrap_or(255)
+        });
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            self.drain(stream, buffer, watch);
+        }
+        self.log.finish(jiff::Timestamp::now());
+        code
+    }
+
+    /// Reads one pipe until it is empty; a process that escaped from the container with
+    /// `shareProcessNamespace` may hold it open, and is not waited for.
+    fn drain(&mut self, stream: Stream, buffer: &mut [u8], watch: &Watch) {
+        let pipe = match stream {
+            Stream::Stdout => self.stdout.take(),
+            Stream::Stderr => self.stderr.take(),
+        };
+        let Some(fd) = pipe else { return };
+        watch.remove(&fd);
+        loop {
+            match rustix::io::read(&fd, &mut *buffer) {
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(0) | Err(_) => return,
+                Ok(length) => {
+                    let chunk = buffer.get(..length).unwrap_or_default();
+                    self.log.write(stream, chunk, jiff::Timestamp::now());
+                }
+            }
+        }
+    }
+}

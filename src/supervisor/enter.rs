@@ -1,0 +1,86 @@
+//! The first moments of a supervisor: its namespaces, its ids, and a read-only copy of itself.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::CWD;
+use rustix::mount::{
+    MountAttrFlags, MountPropagationFlags, OpenTreeFlags, mount_change, open_tree,
+};
+use rustix::net::SendFlags;
+
+use crate::stage::user_namespace;
+use crate::sys::mount::{Depth, add_attributes};
+use crate::sys::process::{self, SingleThread};
+use crate::sys::seqpacket;
+use crate::wire::{self, FromSupervisor, IdSpace};
+
+/// Enters the namespaces of the mode and executes the supervisor from a read-only mount of this
+/// program. Returns only on failure, after the front end was told.
+pub fn enter(mode: &str) -> u8 {
+    let Ok(socket) = process::inherited(0) else {
+        return 125;
+    };
+    if let Err(message) = go(mode, &socket) {
+        let failed = FromSupervisor::Failed { message };
+        if let Ok(bytes) = wire::encode(&failed) {
+            seqpacket::send(&socket, &bytes, &[], SendFlags::empty()).ok();
+        }
+    }
+    125
+}
+
+fn go(mode: &str, socket: &OwnedFd) -> Result<(), String> {
+    let said = |what: &str| {
+        let what = what.to_owned();
+        move |error: io::Error| format!("{what}: {error}")
+    };
+    process::close_on_exec_from(3).map_err(said("descriptors"))?;
+    // Out of the terminal's foreground group first: an interrupt is the front end's to handle.
+    rustix::process::setsid()
+        .map_err(io::Error::from)
+        .map_err(said("session"))?;
+    let proof = SingleThread::prove().map_err(said("threads"))?;
+    let ids = IdSpace::from_word(mode).ok_or("this is podrun's own command")?;
+    user_namespace::enter(&proof, ids, socket)?;
+    // Nothing mounted here reaches the host; what the host mounts still arrives.
+    mount_change(
+        "/",
+        MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
+    )
+    .map_err(io::Error::from)
+    .map_err(said("mount propagation"))?;
+    let program = read_only_program().map_err(said("a read-only view of podrun's own binary"))?;
+    let argv = [c"podrun".to_owned(), c"__supervisor".to_owned()];
+    Err(format!(
+        "execveat: {}",
+        process::execute_descriptor(program.as_fd(), &argv, &[])
+    ))
+}
+
+/// This program behind a read-only mount that is in no namespace: whoever gets at it through
+/// `/proc/PID/exe` inside of a container cannot write to it (CVE-2019-5736), and it costs no copy.
+///
+/// It is found by its path, because only a mount of the new namespace can be copied, and the one
+/// behind `/proc/self/exe` is still the old namespace's.
+fn read_only_program() -> io::Result<OwnedFd> {
+    let path = std::fs::read_link("/proc/self/exe")?;
+    let program = open_tree(
+        CWD,
+        &path,
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+    )?;
+    let running = rustix::fs::stat("/proc/self/exe")?;
+    let found = rustix::fs::fstat(&program)?;
+    if (running.st_dev, running.st_ino) != (found.st_dev, found.st_ino) {
+        return Err(io::Error::other(
+            "the file was replaced a moment ago; run podrun again",
+        ));
+    }
+    add_attributes(
+        program.as_fd(),
+        MountAttrFlags::MOUNT_ATTR_RDONLY,
+        Depth::Single,
+    )?;
+    Ok(program)
+}

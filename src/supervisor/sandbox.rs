@@ -1,0 +1,251 @@
+//! What a pod's containers share: pause with the namespaces, `/etc` files, `/dev/shm`, volumes,
+//! and the forwarder of published ports.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::mount::{MountAttrFlags, UnmountFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::net::{forward, namespace};
+use crate::plan::{Network, PodPlan, VolumeSource};
+use crate::stage::pause::{self, PauseSetup};
+use crate::stage::{Reporter, confine};
+use crate::sys::mount::{attach, new_filesystem};
+use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
+use crate::sys::{seqpacket, signal};
+use crate::volume;
+
+/// Places in the pod's directory.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    pub(super) pod_dir: PathBuf,
+}
+
+impl Places {
+    pub(super) fn etc(&self) -> PathBuf {
+        self.pod_dir.join("etc")
+    }
+
+    pub(super) fn shm(&self, plan: &PodPlan) -> PathBuf {
+        if plan.host_ipc {
+            PathBuf::from("/dev/shm")
+        } else {
+            self.pod_dir.join("shm")
+        }
+    }
+
+    /// The directory that hides directories; on the tmpfs, so that a container's mountinfo does
+    /// not show where the pod's directory is.
+    pub(super) fn mask(&self) -> PathBuf {
+        self.etc().join("mask")
+    }
+
+    /// Pause's root.
+    pub(super) fn empty(&self) -> PathBuf {
+        self.pod_dir.join("empty")
+    }
+
+    pub(super) fn container(&self, name: &str) -> PathBuf {
+        self.pod_dir.join("containers").join(name)
+    }
+
+    pub(super) fn logs(&self, name: &str) -> PathBuf {
+        self.pod_dir.join("logs").join(name)
+    }
+}
+
+/// Opens a directory of podrun's own.
+pub(super) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat2(
+        CWD,
+        path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_MAGICLINKS,
+    )?)
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o700)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The directories and file systems every container needs; those that pause needs come first.
+pub(super) fn prepare(plan: &PodPlan, places: &Places) -> Result<(), String> {
+    prepare_shared(plan, places).map_err(|error| format!("the pod's directory: {error}"))?;
+    volume::materialise(plan, &places.pod_dir).map_err(|error| error.to_string())
+}
+
+fn prepare_shared(plan: &PodPlan, places: &Places) -> io::Result<()> {
+    for name in ["etc", "volumes", "containers", "logs"] {
+        make_directory(&places.pod_dir.join(name))?;
+    }
+    // In memory and bounded: containers may write to these files (CVE-2020-8557).
+    let options = [("mode", "0755"), ("size", "1m")];
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let etc = new_filesystem("tmpfs", &options, attributes)?;
+    attach(etc.as_fd(), open_directory(&places.etc())?.as_fd())?;
+    for (name, content) in [
+        ("hosts", &plan.files.hosts),
+        ("hostname", &plan.files.hostname),
+        ("resolv.conf", &plan.files.resolv_conf),
+    ] {
+        write_file(&etc, name, content.as_bytes())?;
+    }
+    rustix::fs::mkdirat(&etc, "mask", Mode::from_raw_mode(0o555))?;
+    rustix::fs::chmodat(
+        &etc,
+        "mask",
+        Mode::from_raw_mode(0o555),
+        rustix::fs::AtFlags::empty(),
+    )?;
+    if !plan.host_ipc {
+        make_directory(&places.pod_dir.join("shm"))?;
+        let shm = new_filesystem("tmpfs", &[("mode", "1777"), ("size", "65536k")], attributes)?;
+        attach(shm.as_fd(), open_directory(&places.shm(plan))?.as_fd())?;
+    }
+    Ok(())
+}
+
+fn write_file(directory: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
+    let file = rustix::fs::openat(
+        directory,
+        name,
+        OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::from_raw_mode(0o644),
+    )?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))?;
+    io::Write::write_all(&mut std::fs::File::from(file), content)
+}
+
+/// Takes the pod's mounts out of this mount namespace, so that the directory can be removed.
+pub(super) fn unmount(plan: &PodPlan, places: &Places) {
+    let memory = plan
+        .volumes
+        .iter()
+        .filter_map(|volume| match volume.source {
+            VolumeSource::EmptyDirMemory { .. } => {
+                Some(volume::empty_dir_path(&places.pod_dir, &volume.name))
+            }
+            VolumeSource::EmptyDirDisk { .. } | VolumeSource::HostPath { .. } => None,
+        });
+    for path in memory.chain([places.etc(), places.pod_dir.join("shm")]) {
+        rustix::mount::unmount(&path, UnmountFlags::DETACH).ok();
+    }
+}
+
+/// Pause as the supervisor sees it.
+#[derive(Debug)]
+pub(super) struct Pause {
+    pub(super) pidfd: OwnedFd,
+    pub(super) report: OwnedFd,
+    /// The end that keeps pause, and the forwarder, alive.
+    lifeline: OwnedFd,
+    lifeline_end: OwnedFd,
+    /// Namespaces of pause that containers join, as `CLONE_NEW*` bits.
+    pub(super) namespaces: libc::c_int,
+}
+
+impl Pause {
+    /// Clones pause. It makes its own namespaces but for the pid namespace, in parallel with what
+    /// the supervisor does meanwhile.
+    pub(super) fn start(proof: &SingleThread, plan: &PodPlan, places: &Places) -> io::Result<Self> {
+        make_directory(&places.empty())?;
+        let empty = open_directory(&places.empty())?;
+        let (report, theirs) = seqpacket::pair()?;
+        let (lifeline_end, lifeline) = pipe_with(PipeFlags::CLOEXEC)?;
+        let mut own = 0;
+        if matches!(plan.network, Network::Pod { .. }) {
+            own |= libc::CLONE_NEWNET | libc::CLONE_NEWUTS;
+        }
+        if !plan.host_ipc {
+            own |= libc::CLONE_NEWIPC;
+        }
+        let pid = if plan.host_pid { 0 } else { libc::CLONE_NEWPID };
+        let flags = CloneFlags {
+            namespaces: pid,
+            sibling: false,
+        };
+        match process::clone_process(proof, flags)? {
+            Cloned::Child => {
+                // The write end must be the supervisor's alone, or pause would keep itself alive.
+                let kept = [theirs.as_fd(), lifeline_end.as_fd(), empty.as_fd()];
+                if process::close_all_but(&kept).is_err() {
+                    process::exit_now(125);
+                }
+                let setup = PauseSetup {
+                    plan,
+                    namespaces: own,
+                    network: namespace::configure,
+                    empty_dir: empty.as_fd(),
+                };
+                pause::run(proof, &Reporter::new(theirs), &setup, lifeline_end.as_fd())
+            }
+            Cloned::Parent(pidfd) => Ok(Self {
+                pidfd,
+                report,
+                lifeline,
+                lifeline_end,
+                namespaces: own | pid,
+            }),
+        }
+    }
+
+    /// Ends pause and with it every process of the pod's pid namespace, and waits for it: once it
+    /// is reaped the namespace is empty.
+    pub(super) fn end(self) {
+        process::signal(&self.pidfd, libc::SIGKILL).ok();
+        process::reap(&self.pidfd).ok();
+        drop(self.lifeline);
+    }
+}
+
+/// Clones the forwarder of the published ports.
+pub(super) fn start_forwarder(
+    proof: &SingleThread,
+    plan: &PodPlan,
+    pause: &Pause,
+    sockets: Vec<OwnedFd>,
+) -> io::Result<Option<OwnedFd>> {
+    let Network::Pod { address, .. } = plan.network else {
+        return Ok(None);
+    };
+    if sockets.is_empty() {
+        return Ok(None);
+    }
+    match process::clone_process(proof, CloneFlags::default())? {
+        Cloned::Parent(pidfd) => Ok(Some(pidfd)),
+        Cloned::Child => {
+            let kept: Vec<BorrowedFd<'_>> = sockets
+                .iter()
+                .map(AsFd::as_fd)
+                .chain([pause.pidfd.as_fd(), pause.lifeline_end.as_fd()])
+                .collect();
+            let ready = process::close_all_but(&kept)
+                .and_then(|()| process::die_with_parent())
+                .and_then(|()| signal::reset_all())
+                .and_then(|()| process::join_namespaces(pause.pidfd.as_fd(), libc::CLONE_NEWNET))
+                .and_then(|()| confine::drop_all_capabilities());
+            if ready.is_err() {
+                process::exit_now(125);
+            }
+            let listeners = sockets
+                .into_iter()
+                .zip(&plan.ports)
+                .map(|(socket, port)| forward::Listener {
+                    socket,
+                    port: *port,
+                })
+                .collect();
+            let ended = forward::run(listeners, address, pause.lifeline_end.as_fd());
+            process::exit_now(i32::from(ended.is_err()))
+        }
+    }
+}

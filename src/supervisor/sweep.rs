@@ -1,0 +1,34 @@
+//! Removing what a run of a container left in the pod's directory.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use crate::store::remove_tree;
+use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
+
+/// Removes the root file system of a container's earlier run in a process of its own, whose pidfd
+/// is returned: it may be large, and the supervisor must go on draining logs meanwhile.
+///
+/// # Errors
+/// As `clone(2)`.
+pub(super) fn remove_attempt(
+    proof: &SingleThread,
+    container: &Path,
+    attempt: u32,
+) -> io::Result<OwnedFd> {
+    match process::clone_process(proof, CloneFlags::default())? {
+        Cloned::Parent(pidfd) => Ok(pidfd),
+        Cloned::Child => {
+            let removed = remove_tree(container, &attempt.to_string());
+            process::exit_now(i32::from(removed.is_err()))
+        }
+    }
+}
+
+/// Removes everything of an ended pod but its record, status and logs.
+pub(super) fn remove_scratch(pod_dir: &Path) {
+    for name in ["containers", "volumes", "etc", "shm", "empty"] {
+        remove_tree(pod_dir, name).ok();
+    }
+}

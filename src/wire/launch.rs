@@ -1,0 +1,80 @@
+//! The start of a pod: front end and supervisor.
+
+use serde::{Deserialize, Serialize};
+
+use k8s_openapi::api::core::v1::PodStatus;
+
+/// From the front end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToSupervisor {
+    /// The id maps of the supervisor's user namespace are written.
+    Mapped,
+    /// What to run.
+    Launch(Launch),
+    /// Keep the pod when this socket closes.
+    Adopt(Adopt),
+}
+
+/// What to run. Descriptors, in order: the plan (a sealed memfd), the pod's directory (locked by
+/// the front end; the lock goes with the descriptor), the runtime directory, then one listening
+/// socket for each of the plan's ports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// Absolute path of the pod's directory, opened again in the supervisor's mount namespace and
+    /// compared with the descriptor.
+    pub pod_dir: String,
+    /// Which ids the user namespace has.
+    pub ids: IdSpace,
+}
+
+/// Which ids exist where the pod runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IdSpace {
+    /// The machine's own: podrun runs as root.
+    Machine,
+    /// A user namespace with the user's subordinate ranges.
+    Ranges,
+    /// A user namespace with id 0 only; groups cannot be set (`user_namespaces(7)`).
+    Single,
+}
+
+impl IdSpace {
+    /// The word that tells a re-executed process.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Machine => "machine",
+            Self::Ranges => "ranges",
+            Self::Single => "single",
+        }
+    }
+
+    /// The id space of a word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Machine, Self::Ranges, Self::Single]
+            .into_iter()
+            .find(|ids| ids.word() == word)
+    }
+}
+
+/// How to keep a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopt {
+    /// Remove the pod and its record when all its containers have ended.
+    pub remove_when_done: bool,
+}
+
+/// From the supervisor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum FromSupervisor {
+    /// It is in a new user namespace that waits for its id maps.
+    Unshared,
+    /// The pod's status has changed.
+    Status(Box<PodStatus>),
+    /// The pod could not be set up; everything is undone.
+    Failed {
+        /// One line for the user.
+        message: String,
+    },
+    /// The pod has ended, its processes and mounts are gone; the record stays if it was adopted.
+    Ended,
+}
