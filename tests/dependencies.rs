@@ -1,10 +1,6 @@
 //! What may be in the dependency tree: licences, sources, no crate twice without a reason, and
 //! nothing declared that is not used.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 use std::fs;

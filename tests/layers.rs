@@ -2,7 +2,6 @@
 //! and `unsafe` stays where it is wrapped.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot go on has failed"
 )]
@@ -233,7 +232,7 @@ fn imports(code: &str) -> Vec<(usize, String)> {
                         '}' => depth -= 1,
                         ',' if depth == 0 => fresh = true,
                         c if depth == 0 && fresh && (c.is_alphanumeric() || c == '_') => {
-                            word.push(c)
+                            word.push(c);
                         }
                         c if c.is_whitespace() => {}
                         _ => fresh = false,

@@ -18,7 +18,7 @@ use crate::census;
 use crate::forge;
 
 /// How long anything may take before the test calls it a hang.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The image of most tests: one static program.
 pub(crate) const IMAGE: &str = "localhost/probe:1";

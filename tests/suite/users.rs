@@ -72,8 +72,7 @@ fn the_images_user_is_looked_up_in_the_image() {
             all
         };
         // Whether the primary group is in the list as well makes no difference.
-        let mut with_primary = groups.to_owned();
-        with_primary.push_str(&format!(" {gid}"));
+        let with_primary = format!("{groups} {gid}");
         let is_groups = format!("{is_groups} {is_gid}");
         assert_eq!(
             sorted(&is_groups),
