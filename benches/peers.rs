@@ -231,7 +231,7 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        self.podrun(&["rm", "--all", "-A", "--force"]).output().ok();
+        self.podrun(&["rm", "--all", "--force"]).output().ok();
         if self.podman {
             self.podman(&["pod", "rm", "--force", "--all", "--time", "0"])
                 .output()

@@ -69,8 +69,15 @@ pub(crate) fn tar(entries: &[Entry<'_>]) -> Vec<u8> {
     out
 }
 
+/// An image in an archive.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// An OCI layout as an archive: an image of these layers under one name.
-pub(crate) fn archive(name: &str, config: &Value, layers: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn archive(name: &str, config: &Value, layers: &[Vec<u8>]) -> Archive {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -121,7 +128,10 @@ pub(crate) fn archive(name: &str, config: &Value, layers: &[Vec<u8>]) -> Vec<u8>
         Entry::Dir("blobs/sha256"),
     ];
     entries.extend(names.iter().map(|(name, bytes)| Entry::File(name, bytes)));
-    tar(&entries)
+    Archive {
+        name: name.to_owned(),
+        bytes: tar(&entries),
+    }
 }
 
 /// The layer every test image has: the probe and a user database.
@@ -143,11 +153,11 @@ pub(crate) fn probe_layer() -> Vec<u8> {
 }
 
 /// The image of most tests.
-pub(crate) fn probe_image(name: &str) -> Vec<u8> {
+pub(crate) fn probe_image(name: &str) -> Archive {
     archive(name, &json!({}), &[probe_layer()])
 }
 
 /// The probe's image with a layer over it and a configuration.
-pub(crate) fn image_over_probe(name: &str, config: &Value, entries: &[Entry<'_>]) -> Vec<u8> {
+pub(crate) fn image_over_probe(name: &str, config: &Value, entries: &[Entry<'_>]) -> Archive {
     archive(name, config, &[probe_layer(), tar(entries)])
 }

@@ -218,15 +218,21 @@ impl Podrun {
 
     /// Loads an image archive.
     #[track_caller]
-    pub(crate) fn load(&self, archive: &[u8]) {
+    pub(crate) fn load(&self, archive: &forge::Archive) {
         self.try_load(archive).ok();
     }
 
     /// Loads an image archive that may be refused.
-    pub(crate) fn try_load(&self, archive: &[u8]) -> Output {
+    pub(crate) fn try_load(&self, archive: &forge::Archive) -> Output {
         let path = self.files().join("image.tar");
-        fs::write(&path, archive).unwrap();
-        let output = self.run(["image".as_ref(), "load".as_ref(), path.as_os_str()]);
+        fs::write(&path, &archive.bytes).unwrap();
+        let output = self.run([
+            "image",
+            "load",
+            path.to_str().unwrap(),
+            "--tag",
+            &archive.name,
+        ]);
         fs::remove_file(path).unwrap();
         output
     }
@@ -368,7 +374,16 @@ impl Podrun {
 impl Drop for Podrun {
     fn drop(&mut self) {
         let failed = std::thread::panicking();
-        let removal = self.run(["rm", "--all", "-A", "--force", "--ignore-not-found"]);
+        let removals = ["default", "other"].map(|namespace| {
+            self.run([
+                "rm",
+                "-n",
+                namespace,
+                "--all",
+                "--force",
+                "--ignore-not-found",
+            ])
+        });
         let left = census::processes_of(&self.root());
         if failed {
             for process in &left {

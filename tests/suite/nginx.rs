@@ -43,7 +43,11 @@ fn nginx_archive() -> Option<PathBuf> {
     let layer = fs::read(&root).unwrap();
     let config = json!({ "Cmd": ["nginx", "-g", "daemon off;"], "StopSignal": "SIGQUIT" });
     let building = scratch.path().join("image.tar");
-    fs::write(&building, forge::archive("nginx:1", &config, &[layer])).unwrap();
+    fs::write(
+        &building,
+        forge::archive("nginx:1", &config, &[layer]).bytes,
+    )
+    .unwrap();
     fs::rename(building, &path).unwrap();
     Some(path)
 }
@@ -57,7 +61,7 @@ fn busybox_archive() -> Vec<u8> {
         Entry::Link("bin/sleep", "busybox"),
         Entry::Link("bin/date", "busybox"),
     ]);
-    forge::archive("busybox:1", &json!({ "Cmd": ["sh"] }), &[layer])
+    forge::archive("busybox:1", &json!({ "Cmd": ["sh"] }), &[layer]).bytes
 }
 
 /// Debian's registry on a port of the loopback address, ended with the test.
