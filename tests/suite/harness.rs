@@ -402,11 +402,13 @@ impl Drop for Podrun {
             }
         }
         if !failed {
-            assert_eq!(
-                removal.code, 0,
-                "rm --all: {}{}",
-                removal.stdout, removal.stderr
-            );
+            for removal in removals {
+                assert_eq!(
+                    removal.code, 0,
+                    "rm --all: {}{}",
+                    removal.stdout, removal.stderr
+                );
+            }
             assert!(
                 !self.scratch.path().exists(),
                 "{} is left",
