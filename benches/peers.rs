@@ -1,0 +1,561 @@
+//! podrun, the floor and podman side by side, in one run: `cargo bench --bench peers`, as root.
+//!
+//! Every figure is a median; the contenders take turns, so that what the machine does meanwhile
+//! hits all of them. The floor does the same namespaces, mounts, exec and log copying with bare
+//! system calls (`fixtures/floor.rs`); podman is the machine's own, with runc.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    reason = "a bench that cannot go on ends; its figures need no more digits than f64 has"
+)]
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+const ROUNDS: usize = 15;
+/// 64 MiB in lines of 100 bytes.
+const LINES: &str = "671089";
+
+struct Bench {
+    scratch: PathBuf,
+    podrun: PathBuf,
+    podman: bool,
+}
+
+fn build(source: &str, to: &Path) {
+    let status = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+        .args([
+            "--edition",
+            "2024",
+            "-O",
+            "-C",
+            "panic=abort",
+            "-C",
+            "strip=symbols",
+        ])
+        .args(["-C", "target-feature=+crt-static"])
+        .args([
+            "--target",
+            &format!("{}-unknown-linux-gnu", std::env::consts::ARCH),
+        ])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source))
+        .arg("-o")
+        .arg(to)
+        .status()
+        .expect("rustc runs");
+    assert!(status.success(), "{source} does not build");
+}
+
+fn quiet(mut command: Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+}
+
+fn timed(command: Command) -> Duration {
+    let start = Instant::now();
+    quiet(command);
+    start.elapsed()
+}
+
+fn median(mut all: Vec<Duration>) -> Duration {
+    all.sort_unstable();
+    all[all.len() / 2]
+}
+
+impl Bench {
+    fn prepare() -> Self {
+        let podrun = std::env::var_os("PODRUN_BENCH_BINARY").map_or_else(
+            || {
+                let target = format!(
+                    "target/{}-unknown-linux-gnu/release/podrun",
+                    std::env::consts::ARCH
+                );
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(target)
+            },
+            PathBuf::from,
+        );
+        assert!(
+            podrun.exists(),
+            "{} is missing: build it as the README's \"Installing\" says",
+            podrun.display()
+        );
+        let scratch = PathBuf::from(format!("/var/tmp/podrun-bench-{}", std::process::id()));
+        for name in ["rootfs/bench", "floor", "bind", "root", "podman", "empty"] {
+            fs::create_dir_all(scratch.join(name)).unwrap();
+        }
+        build("benches/fixtures/floor.rs", &scratch.join("floor.bin"));
+        build("tests/fixtures/probe.rs", &scratch.join("rootfs/probe"));
+        fs::write(
+            scratch.join("containers.conf"),
+            "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n",
+        )
+        .unwrap();
+        let podman = ["podman", "runc"].iter().all(|name| {
+            Command::new(name)
+                .arg("--version")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success())
+        });
+        if !podman {
+            eprintln!("podman and runc are not installed: their column stays empty");
+        }
+        let this = Self {
+            scratch,
+            podrun,
+            podman,
+        };
+        let tar = this.path("image.tar");
+        let mut command = Command::new("tar");
+        command
+            .arg("-C")
+            .arg(this.path("rootfs"))
+            .arg("-cf")
+            .arg(&tar)
+            .arg(".");
+        quiet(command);
+        let mut command = this.podrun(&["image", "import"]);
+        command.arg(&tar).arg("localhost/bench:1");
+        quiet(command);
+        if podman {
+            let mut command = this.podman(&["import"]);
+            command.arg(&tar).arg("localhost/bench:1");
+            quiet(command);
+        }
+        this
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    fn podrun(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.podrun);
+        command.args(args).env("PODRUN_ROOT", self.path("root"));
+        command
+    }
+
+    fn podman(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("podman");
+        command
+            .arg("--root")
+            .arg(self.path("podman/root"))
+            .arg("--runroot")
+            .arg(self.path("podman/run"))
+            .arg("--tmpdir")
+            .arg(self.path("podman/tmp"))
+            .args([
+                "--cgroup-manager=cgroupfs",
+                "--events-backend=file",
+                "--runtime=runc",
+            ])
+            .args(args)
+            .env("CONTAINERS_CONF", self.path("containers.conf"))
+            // A folder with the image's name would be taken for its build context.
+            .current_dir(self.path("empty"));
+        command
+    }
+
+    /// A pod whose containers each run these words of the probe.
+    fn manifest(&self, name: &str, containers: usize, words: &[&str]) -> String {
+        let mut command = vec!["/probe"];
+        command.extend(words);
+        let containers: Vec<_> = (0..containers)
+            .map(|i| {
+                json!({
+                    "name": format!("c{i}"), "image": "localhost/bench:1", "command": command,
+                    "imagePullPolicy": "Never",
+                    "volumeMounts": [{ "name": "bench", "mountPath": "/bench" }],
+                })
+            })
+            .collect();
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
+            "spec": {
+                "restartPolicy": "Never",
+                "terminationGracePeriodSeconds": 10,
+                "volumes": [{ "name": "bench", "hostPath": { "path": self.path("bind") } }],
+                "containers": containers,
+            },
+        });
+        let path = self.path(&format!("{name}.yaml"));
+        fs::write(&path, pod.to_string()).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// A FIFO that containers write into; it is held open, so that no writer waits.
+    fn fifo(&self, name: &str) -> File {
+        let path = self.path("bind").join(name);
+        fs::remove_file(&path).ok();
+        let mut command = Command::new("mkfifo");
+        command.arg(&path);
+        quiet(command);
+        File::options().read(true).write(true).open(path).unwrap()
+    }
+
+    fn play(&self, path: &str) -> Command {
+        self.podman(&["play", "kube", "--network", "none", path])
+    }
+
+    fn podman_rm(&self, name: &str) -> Command {
+        self.podman(&["pod", "rm", "--force", "--time", "10", name])
+    }
+
+    /// From the start of the command until every container has written a byte.
+    fn first_byte(fifo: &mut File, containers: usize, mut command: Command) -> (Duration, Child) {
+        let start = Instant::now();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut bytes = vec![0; containers];
+        fifo.read_exact(&mut bytes).unwrap();
+        (start.elapsed(), child)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.podrun(&["rm", "--all", "--force"]).output().ok();
+        if self.podman {
+            self.podman(&["pod", "rm", "--force", "--all", "--time", "0"])
+                .output()
+                .ok();
+        }
+        fs::remove_dir_all(&self.scratch).ok();
+    }
+}
+
+fn show(name: &str, podrun: f64, floor: Option<f64>, podman: Option<f64>, unit: &str, bar: &str) {
+    let figure = |value: f64| {
+        if value < 10.0 {
+            format!("{value:.2}")
+        } else {
+            format!("{value:.1}")
+        }
+    };
+    let other = |value: Option<f64>| match value {
+        Some(value) => format!("{} ({:.3} ×)", figure(value), podrun / value),
+        None => "–".to_owned(),
+    };
+    println!(
+        "| {name} | {} | {} | {} | {unit} | {bar} |",
+        figure(podrun),
+        other(floor),
+        other(podman)
+    );
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+fn main() {
+    if !std::env::args().any(|word| word == "--bench") {
+        // `cargo test --benches` only wants to know that it builds.
+        return;
+    }
+    let bench = Bench::prepare();
+    println!("| what | podrun | floor | podman | unit | bar |");
+    println!("|---|---|---|---|---|---|");
+    starts(&bench);
+    execs_and_removals(&bench);
+    memory(&bench);
+    logs(&bench);
+    small_commands(&bench);
+}
+
+fn starts(bench: &Bench) {
+    for containers in [1, 2] {
+        let words = ["and", "write", "/bench/first", "x", "--", "on-term", "0"];
+        let path = bench.manifest("start", containers, &words);
+        let mut fifo = bench.fifo("first");
+        let (mut own, mut floor, mut peer) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let (time, mut child) =
+                Bench::first_byte(&mut fifo, containers, bench.podrun(&["up", &path]));
+            own.push(time);
+            assert!(child.wait().unwrap().success());
+            quiet(bench.podrun(&["rm", "start"]));
+
+            fs::remove_dir_all(bench.path("floor")).unwrap();
+            fs::create_dir(bench.path("floor")).unwrap();
+            let mut command = Command::new(bench.path("floor.bin"));
+            command
+                .arg(bench.path("rootfs"))
+                .arg(bench.path("floor"))
+                .arg(bench.path("bind"))
+                .arg(containers.to_string())
+                .args(["/probe", "write", "/bench/first", "x"]);
+            let (time, mut child) = Bench::first_byte(&mut fifo, containers, command);
+            floor.push(time);
+            assert!(child.wait().unwrap().success());
+
+            if bench.podman {
+                let (time, mut child) = Bench::first_byte(&mut fifo, containers, bench.play(&path));
+                peer.push(time);
+                assert!(child.wait().unwrap().success());
+                quiet(bench.podman_rm("start"));
+            }
+        }
+        show(
+            &format!("first byte after `up`, {containers} container(s)"),
+            ms(median(own)),
+            Some(ms(median(floor))),
+            bench.podman.then(|| ms(median(peer))),
+            "ms",
+            "≤ 2.5 floor, ≤ 0.05 podman",
+        );
+    }
+}
+
+fn execs_and_removals(bench: &Bench) {
+    let path = bench.manifest("pod", 1, &["on-term", "0"]);
+    let (mut exec, mut peer_exec) = (Vec::new(), Vec::new());
+    quiet(bench.podrun(&["up", &path]));
+    if bench.podman {
+        quiet(bench.play(&path));
+    }
+    for _ in 0..ROUNDS {
+        exec.push(timed(
+            bench.podrun(&["exec", "pod", "--", "/probe", "exit", "0"]),
+        ));
+        if bench.podman {
+            peer_exec.push(timed(
+                bench.podman(&["exec", "pod-c0", "/probe", "exit", "0"]),
+            ));
+        }
+    }
+    let (mut rm, mut peer_rm) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        if round > 0 {
+            quiet(bench.podrun(&["up", &path]));
+        }
+        rm.push(timed(bench.podrun(&["rm", "pod"])));
+        // One of podman's takes seconds.
+        if bench.podman && round < 3 {
+            if round > 0 {
+                quiet(bench.play(&path));
+            }
+            peer_rm.push(timed(bench.podman_rm("pod")));
+        }
+    }
+    let peer = |all: Vec<Duration>| bench.podman.then(|| ms(median(all)));
+    show(
+        "`exec` of `true`",
+        ms(median(exec)),
+        None,
+        peer(peer_exec),
+        "ms",
+        "≤ 0.025 podman",
+    );
+    show(
+        "`rm`, ends on TERM",
+        ms(median(rm)),
+        None,
+        peer(peer_rm),
+        "ms",
+        "≤ 0.05 podman",
+    );
+}
+
+/// PSS in KiB of all processes that run the podrun binary.
+fn podruns_memory(bench: &Bench) -> (f64, u64) {
+    let binary = fs::metadata(&bench.podrun).unwrap();
+    let mut total = 0_u64;
+    let mut ticks = 0;
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let exe = fs::metadata(entry.path().join("exe"));
+        let is_ours = exe.is_ok_and(|exe| exe.ino() == binary.ino() && exe.size() == binary.size());
+        if !is_ours {
+            continue;
+        }
+        let rollup = fs::read_to_string(entry.path().join("smaps_rollup")).unwrap_or_default();
+        total += rollup
+            .lines()
+            .find_map(|line| line.strip_prefix("Pss:"))
+            .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok())
+            .unwrap_or(0);
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let fields: Vec<&str> = stat
+            .rsplit(") ")
+            .next()
+            .unwrap_or_default()
+            .split(' ')
+            .collect();
+        ticks += fields[11].parse::<u64>().unwrap_or(0) + fields[12].parse::<u64>().unwrap_or(0);
+    }
+    (total as f64, ticks)
+}
+
+fn memory(bench: &Bench) {
+    let up = |name: &str, containers: usize| {
+        let path = bench.manifest(name, containers, &["on-term", "0"]);
+        quiet(bench.podrun(&["up", &path]));
+    };
+    up("first", 1);
+    let (first, _) = podruns_memory(bench);
+    for i in 0..10 {
+        up(&format!("more{i}"), 1);
+    }
+    let (eleven, ticks) = podruns_memory(bench);
+    let idle = Instant::now();
+    std::thread::sleep(Duration::from_secs(3));
+    let (_, later) = podruns_memory(bench);
+    let idle = idle.elapsed();
+    quiet(bench.podrun(&["rm", "--all"]));
+    up("wide1", 1);
+    let (narrow, _) = podruns_memory(bench);
+    quiet(bench.podrun(&["rm", "--all"]));
+    up("wide11", 11);
+    let (wide, _) = podruns_memory(bench);
+    quiet(bench.podrun(&["rm", "--all"]));
+    show(
+        "idle memory, first pod",
+        first,
+        None,
+        None,
+        "KiB PSS",
+        "≤ 2048",
+    );
+    show(
+        "idle memory, each further pod",
+        (eleven - first) / 10.0,
+        None,
+        None,
+        "KiB PSS",
+        "≤ 600",
+    );
+    show(
+        "idle memory, each further container",
+        (wide - narrow) / 10.0,
+        None,
+        None,
+        "KiB PSS",
+        "≤ 30",
+    );
+    let used = (later - ticks) as f64;
+    show(
+        &format!("CPU of eleven idle pods in {:.0} s", idle.as_secs_f64()),
+        used,
+        None,
+        None,
+        "ticks",
+        "0",
+    );
+}
+
+fn logs(bench: &Bench) {
+    let words = [
+        "and",
+        "write",
+        "/bench/first",
+        "x",
+        "--",
+        "lines",
+        LINES,
+        "--",
+        "write",
+        "/bench/last",
+        "x",
+    ];
+    let path = bench.manifest("spam", 1, &words);
+    let (mut first, mut last) = (bench.fifo("first"), bench.fifo("last"));
+    let (mut own, mut file) = (Vec::new(), Vec::new());
+    let (mut read, mut cat) = (Vec::new(), Vec::new());
+    let plain = bench.path("plain.log");
+    for _ in 0..5 {
+        let (_, mut child) =
+            Bench::first_byte(&mut first, 1, bench.podrun(&["up", "--wait=done", &path]));
+        let start = Instant::now();
+        last.read_exact(&mut [0]).unwrap();
+        own.push(start.elapsed());
+        assert!(child.wait().unwrap().success());
+
+        let start = Instant::now();
+        let mut command = Command::new(bench.path("rootfs/probe"));
+        command
+            .args(["lines", LINES])
+            .stdout(File::create(&plain).unwrap());
+        assert!(command.status().unwrap().success());
+        file.push(start.elapsed());
+
+        let mut logs = bench.podrun(&["logs", "spam"]);
+        let (length, time) = drained(&mut logs);
+        read.push(time.div_f64(length as f64 / f64::from(64 << 20)));
+        let (length, time) = drained(Command::new("cat").arg(&plain));
+        cat.push(time.div_f64(length as f64 / f64::from(64 << 20)));
+        quiet(bench.podrun(&["rm", "spam"]));
+    }
+    let (own, file) = (ms(median(own)), ms(median(file)));
+    println!(
+        "| 64 MiB of 100-byte lines | {own:.0} | into a file: {file:.0} ({:.2} ×) | – | ms | ≤ 3 × |",
+        own / file
+    );
+    let (read, cat) = (ms(median(read)), ms(median(cat)));
+    println!(
+        "| `logs`, 64 MiB | {read:.0} | `cat`: {cat:.0} ({:.2} ×) | – | ms | ≤ 3 × |",
+        read / cat
+    );
+}
+
+/// Reads all that a command prints.
+fn drained(command: &mut Command) -> (u64, Duration) {
+    let start = Instant::now();
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    let mut total = 0;
+    loop {
+        let length = out.read(&mut buffer).unwrap();
+        if length == 0 {
+            break;
+        }
+        total += length as u64;
+    }
+    assert!(child.wait().unwrap().success());
+    (total, start.elapsed())
+}
+
+fn small_commands(bench: &Bench) {
+    let version: Vec<Duration> = (0..ROUNDS * 5)
+        .map(|_| timed(bench.podrun(&["--version"])))
+        .collect();
+    show("`--version`", ms(median(version)), None, None, "ms", "≤ 3");
+    let pods: Vec<String> = (0..100)
+        .map(|i| {
+            fs::read_to_string(bench.manifest(&format!("p{i}"), 1, &["on-term", "0"])).unwrap()
+        })
+        .collect();
+    let path = bench.path("hundred.yaml");
+    fs::write(&path, pods.join("\n---\n")).unwrap();
+    let start = timed(bench.podrun(&["up", path.to_str().unwrap()]));
+    let listed: Vec<Duration> = (0..ROUNDS * 2)
+        .map(|_| timed(bench.podrun(&["ps"])))
+        .collect();
+    show(
+        "`ps` with 100 pods",
+        ms(median(listed)),
+        None,
+        None,
+        "ms",
+        "≤ 20",
+    );
+    show("`up` of 100 pods at once", ms(start), None, None, "ms", "–");
+    quiet(bench.podrun(&["rm", "--all"]));
+}

@@ -1,0 +1,69 @@
+//! Runs the real binary on the real kernel, each test with a state directory of its own.
+//!
+//! The same binary runs as root, as an ordinary user with subuid ranges and as one without: what
+//! differs between the three is asked of [`harness::mode`]. `PODRUN_MUST_RUN=1` makes a test that
+//! cannot run here fail instead of skip.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on has failed, and its scratch files need no atomic writer"
+)]
+
+/// Skips the test with a reason; under `PODRUN_MUST_RUN=1` that is a failure.
+macro_rules! require {
+    ($condition:expr, $reason:expr) => {
+        if !$condition {
+            let reason = $reason;
+            assert!(
+                std::env::var_os("PODRUN_MUST_RUN").is_none_or(|value| value.is_empty()),
+                "this machine cannot run the test: {reason}"
+            );
+            eprintln!("skipped: {reason}");
+            return;
+        }
+    };
+}
+
+#[path = "suite/census.rs"]
+mod census;
+#[path = "suite/forge.rs"]
+mod forge;
+#[path = "suite/harness.rs"]
+mod harness;
+#[path = "suite/terminal.rs"]
+mod terminal;
+
+#[path = "suite/command_line.rs"]
+mod command_line;
+#[path = "suite/die_together.rs"]
+mod die_together;
+#[path = "suite/exec.rs"]
+mod exec;
+#[path = "suite/exit_codes.rs"]
+mod exit_codes;
+#[path = "suite/hostile_images.rs"]
+mod hostile_images;
+#[path = "suite/logs.rs"]
+mod logs;
+#[path = "suite/nginx.rs"]
+mod nginx;
+#[path = "suite/ports.rs"]
+mod ports;
+#[path = "suite/readme.rs"]
+mod readme;
+#[path = "suite/restarts.rs"]
+mod restarts;
+#[path = "suite/sandbox.rs"]
+mod sandbox;
+#[path = "suite/sharing.rs"]
+mod sharing;
+#[path = "suite/transactions.rs"]
+mod transactions;
+#[path = "suite/users.rs"]
+mod users;
+#[path = "suite/volumes.rs"]
+mod volumes;

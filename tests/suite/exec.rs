@@ -1,0 +1,188 @@
+//! `exec`: streams, codes and terminals.
+
+use serde_json::json;
+
+use crate::harness::{Podrun, container, lasting, once};
+use crate::terminal::Terminal;
+
+fn ready() -> Podrun {
+    let podrun = Podrun::new();
+    podrun
+        .up(&lasting("pod", &[container("a", &["ready-sleep"])]))
+        .ok();
+    podrun
+}
+
+#[test]
+fn exec_returns_the_commands_code() {
+    let podrun = ready();
+    for code in [0, 1, 42, 255] {
+        let words = ["exec", "pod", "--", "/probe", "exit", &code.to_string()];
+        podrun.run(words).code(code);
+    }
+    podrun
+        .run(["exec", "pod", "--", "/probe", "kill-self", "9"])
+        .code(137);
+}
+
+#[test]
+fn a_command_that_is_missing_or_no_program_has_the_shells_codes() {
+    let podrun = ready();
+    podrun
+        .run(["exec", "pod", "--", "/missing"])
+        .code(127)
+        .says("/missing");
+    podrun
+        .run(["exec", "pod", "--", "missing-from-path"])
+        .code(127)
+        .says("missing-from-path");
+    podrun
+        .run(["exec", "pod", "--", "/etc/passwd"])
+        .code(126)
+        .says("/etc/passwd");
+    podrun
+        .run(["exec", "pod", "--", "/tmp"])
+        .code(126)
+        .says("/tmp");
+}
+
+#[test]
+fn exec_keeps_stdout_and_stderr_apart() {
+    let output = ready().run(["exec", "pod", "--", "/probe", "both"]).ok();
+    assert_eq!(
+        (output.stdout.as_str(), output.stderr.as_str()),
+        ("to stdout\n", "to stderr\n")
+    );
+}
+
+#[test]
+fn exec_passes_input_byte_by_byte_and_its_end() {
+    let podrun = ready();
+    let input: Vec<u8> = (0..1_000_000_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let output = podrun
+        .run_with_input(["exec", "-i", "pod", "--", "/probe", "cat"], &input)
+        .ok();
+    assert!(
+        output.bytes == input,
+        "{} bytes of {}",
+        output.bytes.len(),
+        input.len()
+    );
+}
+
+#[test]
+fn exec_without_i_has_no_input() {
+    let podrun = ready();
+    let output = podrun
+        .run_with_input(["exec", "pod", "--", "/probe", "cat"], b"secret")
+        .ok();
+    assert_eq!(output.stdout, "");
+}
+
+#[test]
+fn exec_ends_when_its_reader_has_gone() {
+    let podrun = ready();
+    let script = "\"$0\" exec pod -- /probe lines 1000000 | head -c 1000";
+    let mut command = podrun.environment(std::process::Command::new("sh"));
+    command.args(["-c", script]).arg(crate::harness::binary());
+    let output = crate::harness::finish(command, b"").ok();
+    assert_eq!(output.bytes.len(), 1000);
+}
+
+#[test]
+fn exec_with_a_terminal_has_the_callers_size_and_follows_it() {
+    let podrun = ready();
+    let mut command = podrun.command();
+    command
+        .args(["exec", "-it", "pod", "--", "/probe", "terminal"])
+        .env("TERM", "xterm");
+    let (code, shown) = Terminal::start(&command, 33, 101).end();
+    assert_eq!(code, 0, "{shown}");
+    assert!(
+        shown.contains("isatty 1 1 1 rows 33 columns 101"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("name /dev/pts/"),
+        "it is one of the container's own: {shown}"
+    );
+}
+
+#[test]
+fn exec_with_a_terminal_follows_a_new_size() {
+    let podrun = Podrun::empty();
+    let container =
+        json!({ "name": "a", "image": "podrun.local/host", "command": ["sleep", "1000"] });
+    podrun.up(&lasting("sized", &[container])).ok();
+    let mut command = podrun.command();
+    let script = "trap 'stty size; exit 5' WINCH; echo ready; while :; do sleep 0.05; done";
+    command
+        .args(["exec", "-it", "sized", "--", "sh", "-c", script])
+        .env("TERM", "xterm");
+    let terminal = Terminal::start(&command, 30, 100);
+    terminal.wait_for("ready");
+    terminal.resize(44, 122);
+    let (code, shown) = terminal.end();
+    assert!(shown.contains("44 122"), "{shown}");
+    assert_eq!(code, 5, "{shown}");
+}
+
+#[test]
+fn what_is_typed_reaches_the_command_and_control_c_its_foreground() {
+    let podrun = ready();
+    let mut command = podrun.command();
+    command
+        .args(["exec", "-it", "pod", "--", "/probe", "cat"])
+        .env("TERM", "xterm");
+    let mut terminal = Terminal::start(&command, 24, 80);
+    terminal.type_text("typed words\r");
+    // Once from the terminal's echo, once from cat.
+    crate::harness::until("cat answers", || {
+        terminal.shown().matches("typed words").count() == 2
+    });
+    terminal.type_text("\x03");
+    let (code, shown) = terminal.end();
+    assert_eq!(code, 130, "{shown}");
+}
+
+#[test]
+fn exec_says_what_is_missing() {
+    let podrun = ready();
+    podrun
+        .run(["exec", "nobody", "--", "/probe", "exit", "0"])
+        .code(4)
+        .says("nobody");
+    podrun
+        .run(["exec", "pod", "-c", "b", "--", "/probe", "exit", "0"])
+        .code(4)
+        .says("b");
+    podrun.run(["exec", "pod"]).code(2);
+}
+
+#[test]
+fn exec_into_a_container_that_has_ended_says_so() {
+    let podrun = Podrun::new();
+    podrun
+        .up(&once("ended", &[container("a", &["exit", "0"])]))
+        .ok();
+    let output = podrun.run(["exec", "ended", "--", "/probe", "exit", "0"]);
+    assert_ne!(output.code, 0);
+    assert!(output.stderr.contains("ended"), "{}", output.stderr);
+}
+
+#[test]
+fn many_execs_at_once_are_all_answered() {
+    let podrun = ready();
+    let running: Vec<_> = (0..20)
+        .map(|i| {
+            let mut command = podrun.command();
+            command.args(["exec", "pod", "--", "/probe", "exit", &i.to_string()]);
+            crate::harness::Running::start(command, b"")
+        })
+        .collect();
+    for (i, one) in running.into_iter().enumerate() {
+        one.end().code(i32::try_from(i).unwrap());
+    }
+}

@@ -1,0 +1,253 @@
+//! The whole way: a real image out of a real registry, two containers, a shared volume and a port
+//! of the host.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::forge::{self, Entry};
+use crate::harness::{Mode, Podrun, fixtures, free_port, lasting, mode, program, until};
+
+/// Debian's nginx as an image archive; the root file system takes a while, so it is kept.
+fn nginx_archive() -> Option<PathBuf> {
+    let path = fixtures().join("nginx-bookworm-1.oci.tar");
+    if path.exists() {
+        return Some(path);
+    }
+    if mode() != Mode::Root || program("mmdebstrap").is_none() {
+        return None;
+    }
+    let scratch = tempfile::tempdir_in(fixtures()).unwrap();
+    let root = scratch.path().join("root.tar");
+    let output = Command::new("mmdebstrap")
+        .args(["--variant=essential", "--include=nginx-light"])
+        .args(
+            ["doc", "man", "locale", "zoneinfo"]
+                .map(|name| format!("--dpkgopt=path-exclude=/usr/share/{name}/*")),
+        )
+        .arg("bookworm")
+        .arg(&root)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let layer = fs::read(&root).unwrap();
+    let config = json!({ "Cmd": ["nginx", "-g", "daemon off;"], "StopSignal": "SIGQUIT" });
+    let building = scratch.path().join("image.tar");
+    fs::write(
+        &building,
+        forge::archive("nginx:1", &config, &[layer]).bytes,
+    )
+    .unwrap();
+    fs::rename(building, &path).unwrap();
+    Some(path)
+}
+
+fn busybox_archive() -> Vec<u8> {
+    let busybox = fs::read(program("busybox").unwrap()).unwrap();
+    let layer = forge::tar(&[
+        Entry::Dir("bin"),
+        Entry::Program("bin/busybox", &busybox),
+        Entry::Link("bin/sh", "busybox"),
+        Entry::Link("bin/sleep", "busybox"),
+        Entry::Link("bin/date", "busybox"),
+    ]);
+    forge::archive("busybox:1", &json!({ "Cmd": ["sh"] }), &[layer]).bytes
+}
+
+/// Debian's registry on a port of the loopback address, ended with the test.
+struct Registry {
+    child: Child,
+    port: u16,
+}
+
+impl Registry {
+    fn start(dir: &Path) -> Self {
+        let port = free_port();
+        let config = dir.join("registry.yml");
+        let storage = dir.join("registry");
+        fs::write(
+            &config,
+            format!(
+                "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+                storage.display()
+            ),
+        )
+        .unwrap();
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        until("the registry listens", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        Self { child, port }
+    }
+
+    fn push(&self, archive: &Path, name: &str) -> String {
+        let reference = format!("127.0.0.1:{}/{name}", self.port);
+        let output = Command::new("skopeo")
+            .args([
+                "--insecure-policy",
+                "copy",
+                "--quiet",
+                "--dest-tls-verify=false",
+            ])
+            .arg(format!("oci-archive:{}", archive.display()))
+            .arg(format!("docker://{reference}"))
+            .env("TMPDIR", archive.parent().unwrap())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        reference
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn page(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .ok()?;
+    stream
+        .write_all(b"GET / HTTP/1.0\r\nHost: test\r\n\r\n")
+        .ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    text.starts_with("HTTP/1.1 200").then_some(text)
+}
+
+#[test]
+fn nginx_from_a_registry_serves_what_its_neighbour_writes() {
+    for name in ["docker-registry", "skopeo", "busybox"] {
+        require!(
+            program(name).is_some(),
+            format!("`{name}` is not installed")
+        );
+    }
+    let archive = nginx_archive();
+    require!(
+        archive.is_some(),
+        "the nginx image must be built by root with mmdebstrap first"
+    );
+    let podrun = Podrun::empty();
+    let registry = Registry::start(&podrun.files());
+    // skopeo unpacks archives beside them; the fixture's directory may not be ours.
+    let local = podrun.files().join("nginx.tar");
+    fs::copy(archive.unwrap(), &local).unwrap();
+    let nginx = registry.push(&local, "library/nginx:1");
+    fs::remove_file(&local).unwrap();
+    let busybox = podrun.files().join("busybox.tar");
+    fs::write(&busybox, busybox_archive()).unwrap();
+    let busybox = registry.push(&busybox, "busybox:1");
+    let config = podrun.scratch().join("home/.config/containers");
+    fs::create_dir_all(&config).unwrap();
+    fs::write(
+        config.join("registries.conf"),
+        format!(
+            "[[registry]]\nlocation = \"127.0.0.1:{}\"\ninsecure = true\n",
+            registry.port
+        ),
+    )
+    .unwrap();
+
+    let port = free_port();
+    let mut web = json!({
+        "name": "web", "image": nginx,
+        "ports": [{ "containerPort": 80, "hostPort": port }],
+        "volumeMounts": [{ "name": "site", "mountPath": "/var/www/html", "readOnly": true }],
+    });
+    if mode() == Mode::Single {
+        // There is no second user to hand the connections to.
+        web["args"] = json!(["nginx", "-g", "daemon off; master_process off;"]);
+    }
+    let writer = json!({
+        "name": "writer", "image": busybox,
+        "command": ["sh", "-c", "echo the page of the neighbour >/site/index.html; echo written; exec sleep 100000"],
+        "volumeMounts": [{ "name": "site", "mountPath": "/site" }],
+    });
+    let mut manifest = lasting("site", &[web, writer]);
+    manifest["spec"]["volumes"] = json!([{ "name": "site", "emptyDir": {} }]);
+    let up = podrun.up(&manifest).ok();
+    if mode() == Mode::Single {
+        let said = up.stderr.to_lowercase();
+        assert!(
+            said.contains("subuid") || said.contains("newuidmap"),
+            "{said}"
+        );
+    }
+
+    let mut got = None;
+    until("nginx serves the page", || {
+        got = page(port);
+        got.as_ref()
+            .is_some_and(|text| text.contains("the page of the neighbour"))
+    });
+    assert!(got.unwrap().contains("Server: nginx"));
+
+    let listed = podrun.run(["ps", "--no-headers"]).ok().stdout;
+    let row: Vec<&str> = listed.split_whitespace().collect();
+    assert_eq!(row[..4], ["site", "2/2", "Running", "0"]);
+    assert_eq!(
+        podrun.run(["logs", "site", "-c", "writer"]).ok().stdout,
+        "written\n"
+    );
+    let said = podrun
+        .run(["exec", "site", "-c", "web", "--", "nginx", "-v"])
+        .ok();
+    assert!(said.stderr.contains("nginx/1."), "{}", said.stderr);
+    let said = podrun
+        .run([
+            "exec",
+            "site",
+            "-c",
+            "web",
+            "--",
+            "cat",
+            "/var/www/html/index.html",
+        ])
+        .ok();
+    assert_eq!(said.stdout, "the page of the neighbour\n");
+    let images = podrun.run(["image", "ls"]).ok().stdout;
+    assert!(images.contains("library/nginx"), "{images}");
+    let status = podrun.pod("site")["status"].clone();
+    let id = status["containerStatuses"][0]["imageID"].as_str().unwrap();
+    assert!(id.contains("@sha256:"), "{id}");
+
+    // Present images need no registry.
+    let listening = registry.port;
+    drop(registry);
+    assert!(TcpStream::connect(("127.0.0.1", listening)).is_err());
+    podrun.run(["rm", "site"]).ok();
+    podrun.nothing_left();
+    assert!(
+        TcpStream::connect(("127.0.0.1", port)).is_err(),
+        "the port is still open"
+    );
+    podrun.up(&manifest).ok();
+    podrun.run(["rm", "site"]).ok();
+    podrun.nothing_left();
+}

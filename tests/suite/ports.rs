@@ -1,0 +1,152 @@
+//! Ports of the host that lead to the pod.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::{Podrun, container, container_with, free_port, lasting, until};
+
+fn get(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_host_port_leads_to_the_container_until_the_pod_is_gone() {
+    let podrun = Podrun::new();
+    let port = free_port();
+    let ports = json!({ "ports": [{ "containerPort": 8000, "hostPort": port }] });
+    let container = container_with("a", &["tcp-serve", "8000", "through the port"], &ports);
+    podrun.up(&lasting("port", &[container])).ok();
+    podrun.wait_for_log("port", "a", "listening");
+    for _ in 0..3 {
+        assert_eq!(get(port), "through the port");
+    }
+    podrun.run(["rm", "port"]).ok();
+    assert!(
+        TcpStream::connect(("127.0.0.1", port)).is_err(),
+        "the port is still open"
+    );
+    podrun.nothing_left();
+}
+
+#[test]
+fn publish_does_what_a_host_port_does() {
+    let podrun = Podrun::new();
+    let port = free_port();
+    let path = podrun.manifest(
+        "pod",
+        &lasting(
+            "published",
+            &[container("a", &["tcp-serve", "8000", "published"])],
+        ),
+    );
+    podrun
+        .run(["up", "--publish", &format!("127.0.0.1:{port}:8000"), &path])
+        .ok();
+    podrun.wait_for_log("published", "a", "listening");
+    assert_eq!(get(port), "published");
+}
+
+#[test]
+fn much_data_goes_both_ways_and_ends_where_it_ended() {
+    let podrun = Podrun::new();
+    let port = free_port();
+    let ports = json!({ "ports": [{ "containerPort": 8000, "hostPort": port }] });
+    podrun
+        .up(&lasting(
+            "echo",
+            &[container_with("a", &["tcp-echo", "8000"], &ports)],
+        ))
+        .ok();
+    podrun.wait_for_log("echo", "a", "listening");
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let sent: Vec<u8> = (0..8_000_000_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let mut writer = stream.try_clone().unwrap();
+    let to_send = sent.clone();
+    let writing = std::thread::spawn(move || {
+        writer.write_all(&to_send).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
+    writing.join().unwrap();
+    assert!(
+        received == sent,
+        "{} of {} bytes",
+        received.len(),
+        sent.len()
+    );
+}
+
+#[test]
+fn datagrams_find_their_way_back() {
+    let podrun = Podrun::new();
+    let port = UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let ports =
+        json!({ "ports": [{ "containerPort": 8000, "hostPort": port, "protocol": "UDP" }] });
+    podrun
+        .up(&lasting(
+            "udp",
+            &[container_with("a", &["udp-echo", "8000"], &ports)],
+        ))
+        .ok();
+    podrun.wait_for_log("udp", "a", "listening");
+    let sockets: Vec<UdpSocket> = (0..3)
+        .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
+        .collect();
+    for (i, socket) in sockets.iter().enumerate() {
+        socket
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        socket
+            .send_to(format!("datagram {i}").as_bytes(), ("127.0.0.1", port))
+            .unwrap();
+    }
+    for (i, socket) in sockets.iter().enumerate() {
+        let mut buffer = [0; 64];
+        let length = socket.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], format!("datagram {i}").as_bytes());
+    }
+}
+
+#[test]
+fn a_port_where_nothing_listens_in_the_pod_refuses() {
+    let podrun = Podrun::new();
+    let port = free_port();
+    let ports = json!({ "ports": [{ "containerPort": 8000, "hostPort": port }] });
+    podrun
+        .up(&lasting(
+            "silent",
+            &[container_with("a", &["ready-sleep"], &ports)],
+        ))
+        .ok();
+    // The listener is podrun's, so the connection is made and then closed.
+    until("the connection is closed", || {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Err(_) => true,
+            Ok(mut stream) => {
+                stream
+                    .set_read_timeout(Some(Duration::from_secs(20)))
+                    .unwrap();
+                matches!(stream.read(&mut [0]), Ok(0) | Err(_))
+            }
+        }
+    });
+}
