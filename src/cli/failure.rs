@@ -4,34 +4,34 @@ use std::fmt;
 
 /// A command's failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The exit code.
-    pub code: u8,
+    pub(crate) code: u8,
     /// What failed, of what, and why; one line.
-    pub message: String,
+    pub(crate) message: String,
     /// What can be typed or changed to mend it.
-    pub hint: Option<String>,
+    pub(crate) hint: Option<String>,
 }
 
 /// A pod failed, or a condition cannot come true.
-pub const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
 /// The manifest is invalid; nothing was started.
-pub const INVALID: u8 = 3;
+pub(crate) const INVALID: u8 = 3;
 /// No such pod, container, object or image.
-pub const NOT_FOUND: u8 = 4;
+pub(crate) const NOT_FOUND: u8 = 4;
 /// The time given is over.
-pub const TIMED_OUT: u8 = 124;
+pub(crate) const TIMED_OUT: u8 = 124;
 /// podrun itself failed.
-pub const INTERNAL: u8 = 125;
+pub(crate) const INTERNAL: u8 = 125;
 
 impl Failure {
     /// A failure of podrun itself, or of the machine under it.
-    pub fn internal(message: impl fmt::Display) -> Self {
+    pub(crate) fn internal(message: impl fmt::Display) -> Self {
         Self::with_code(INTERNAL, message)
     }
 
     /// A failure with another code.
-    pub fn with_code(code: u8, message: impl fmt::Display) -> Self {
+    pub(crate) fn with_code(code: u8, message: impl fmt::Display) -> Self {
         Self {
             code,
             message: message.to_string(),
@@ -41,7 +41,7 @@ impl Failure {
 
     /// Adds what would mend it.
     #[must_use]
-    pub fn hinted(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hinted(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }

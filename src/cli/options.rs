@@ -335,8 +335,13 @@ pub(crate) struct Validate {
     #[command(flatten)]
     pub(crate) files: Files,
     /// What to do about fields that are not known
-    #[arg(long, value_enum, default_value = "strict")]
-    pub(crate) validate: Validation,
+    #[arg(
+        long = "validate",
+        value_name = "VALIDATE",
+        value_enum,
+        default_value = "strict"
+    )]
+    pub(crate) strictness: Validation,
     /// text or json
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: ValidateOutput,

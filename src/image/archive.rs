@@ -315,7 +315,7 @@ pub fn import(
         architecture: host.architecture,
         os: host.os,
         created: None,
-        config: Some(changes.into()),
+        settings: Some(changes.into()),
         rootfs: RootFs {
             kind: "layers".to_owned(),
             diff_ids: vec![diff_id],

@@ -77,15 +77,16 @@ fn keys(domain: &str, path: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn the_longest_name_counts() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("auth.json");
         // "dTpw" is u:p and "YTpi" is a:b.
-        std::fs::write(
-            &file,
-            r#"{"auths":{"example.com":{"auth":"dTpw"},"example.com/team":{"auth":"YTpi"},"https://index.docker.io/v1/":{"auth":"dTpw"}}}"#,
+        let mut written = File::create_new(&file).unwrap();
+        written.write_all(
+            br#"{"auths":{"example.com":{"auth":"dTpw"},"example.com/team":{"auth":"YTpi"},"https://index.docker.io/v1/":{"auth":"dTpw"}}}"#,
         )
         .unwrap();
         let files = CredentialFiles(vec![dir.path().join("none.json"), file]);

@@ -149,8 +149,9 @@ impl fmt::Display for ImageError {
             Self::NotFound { reference, why, .. } | Self::Denied { reference, why, .. } => {
                 write!(f, "image `{reference}`: {why}")
             }
-            Self::Registry { object, why, .. } => write!(f, "{object}: {why}"),
-            Self::Invalid { object, why } => write!(f, "{object}: {why}"),
+            Self::Registry { object, why, .. } | Self::Invalid { object, why } => {
+                write!(f, "{object}: {why}")
+            }
             Self::Damaged { reference, why } => {
                 write!(f, "image `{reference}` is damaged in the store: {why}")
             }

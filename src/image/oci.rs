@@ -125,8 +125,8 @@ pub(super) struct Config {
     pub(super) os: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) created: Option<String>,
-    #[serde(default)]
-    pub(super) config: Option<Settings>,
+    #[serde(rename = "config", default)]
+    pub(super) settings: Option<Settings>,
     #[serde(default)]
     pub(super) rootfs: RootFs,
 }
@@ -189,7 +189,7 @@ impl Config {
                 config.architecture
             )));
         }
-        let settings = config.config.clone().unwrap_or_default();
+        let settings = config.settings.clone().unwrap_or_default();
         let lists = [&settings.entrypoint, &settings.cmd, &settings.env];
         let texts = [&settings.user, &settings.working_dir, &settings.stop_signal];
         let all = lists
@@ -205,7 +205,7 @@ impl Config {
 
     /// The part that plans use.
     pub(super) fn image_config(&self) -> ImageConfig {
-        let settings = self.config.clone().unwrap_or_default();
+        let settings = self.settings.clone().unwrap_or_default();
         ImageConfig {
             entrypoint: settings.entrypoint.unwrap_or_default(),
             cmd: settings.cmd.unwrap_or_default(),

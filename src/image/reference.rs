@@ -54,6 +54,7 @@ impl Reference {
     }
 
     /// The same repository by digest alone.
+    #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {
         Self {
             domain: self.domain.clone(),
@@ -71,16 +72,6 @@ impl Reference {
     /// Any name below `podrun.local/`: never pulled, never given to an image.
     pub fn is_reserved(&self) -> bool {
         self.domain == RESERVED_DOMAIN
-    }
-
-    /// A name for an image of an archive that was given none.
-    pub(super) fn nameless(digest: Digest) -> Self {
-        Self {
-            domain: RESERVED_DOMAIN.to_owned(),
-            path: "loaded".to_owned(),
-            tag: None,
-            digest: Some(digest),
-        }
     }
 
     /// What the store files it under: a digest says more than a tag beside it.

@@ -1,5 +1,6 @@
 //! The registry protocol (OCI distribution specification) over HTTP(S).
 
+use std::fmt::Write;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -24,10 +25,10 @@ const MAX_ANSWER: u64 = 1024 * 1024;
 const MAX_REDIRECTS: usize = 5;
 
 /// A server that says nothing for so long is gone.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// The whole of one document.
-const DOCUMENT_TIME: Duration = Duration::from_secs(120);
+const DOCUMENT_TIME: Duration = Duration::from_mins(2);
 
 /// One repository on one registry.
 #[derive(Debug)]
@@ -268,7 +269,7 @@ impl Registry {
                 .then(|| parameters(rest))
         });
         let authorization = match bearer {
-            Some(parameters) => format!("Bearer {}", self.token(&parameters, basic())?),
+            Some(parameters) => format!("Bearer {}", self.token(&parameters, basic().as_deref())?),
             None if challenges
                 .iter()
                 .any(|c| c.to_ascii_lowercase().starts_with("basic")) =>
@@ -286,8 +287,13 @@ impl Registry {
     fn token(
         &self,
         parameters: &[(String, String)],
-        basic: Option<String>,
+        basic: Option<&str>,
     ) -> Result<String, ImageError> {
+        #[derive(serde::Deserialize)]
+        struct Token {
+            token: Option<String>,
+            access_token: Option<String>,
+        }
         let get = |name: &str| {
             parameters
                 .iter()
@@ -309,41 +315,34 @@ impl Registry {
             query(&scope)
         );
         if let Some(service) = get("service") {
-            url.push_str(&format!("&service={}", query(service)));
+            url.push_str("&service=");
+            url.push_str(&query(service));
         }
-        let mut response = match &self.credential {
-            Some(Credential::IdentityToken(token)) => {
-                let form = [
-                    ("grant_type", "refresh_token"),
-                    ("refresh_token", token),
-                    ("scope", &scope),
-                    ("service", get("service").unwrap_or_default()),
-                    ("client_id", "podrun"),
-                ];
-                let agent = agent(&self.endpoint, realm.split(':').next().unwrap_or("https"));
-                agent
-                    .post(realm)
-                    .send_form(form)
-                    .map_err(|error| self.failed(error.to_string()))?
+        let mut response = if let Some(Credential::IdentityToken(token)) = &self.credential {
+            let form = [
+                ("grant_type", "refresh_token"),
+                ("refresh_token", token),
+                ("scope", &scope),
+                ("service", get("service").unwrap_or_default()),
+                ("client_id", "podrun"),
+            ];
+            let agent = agent(&self.endpoint, realm.split(':').next().unwrap_or("https"));
+            agent
+                .post(realm)
+                .send_form(form)
+                .map_err(|error| self.failed(error.to_string()))?
+        } else {
+            let agent = agent(&self.endpoint, realm.split(':').next().unwrap_or("https"));
+            let mut request = agent.get(&url);
+            if let Some(basic) = basic {
+                request = request.header("authorization", basic);
             }
-            _ => {
-                let agent = agent(&self.endpoint, realm.split(':').next().unwrap_or("https"));
-                let mut request = agent.get(&url);
-                if let Some(basic) = &basic {
-                    request = request.header("authorization", basic);
-                }
-                request
-                    .call()
-                    .map_err(|error| self.failed(error.to_string()))?
-            }
+            request
+                .call()
+                .map_err(|error| self.failed(error.to_string()))?
         };
         if !response.status().is_success() {
             return Err(self.denied(&format!("its token server says {}", response.status())));
-        }
-        #[derive(serde::Deserialize)]
-        struct Token {
-            token: Option<String>,
-            access_token: Option<String>,
         }
         let mut body = Vec::new();
         response
@@ -499,7 +498,7 @@ fn query(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~:/,".contains(&byte) {
             result.push(char::from(byte));
         } else {
-            result.push_str(&format!("%{byte:02X}"));
+            write!(result, "%{byte:02X}").ok();
         }
     }
     result

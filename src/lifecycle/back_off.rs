@@ -1,4 +1,4 @@
-//! The kubelet's restart back-off (`doBackOff` of kuberuntime_manager.go): the first restart is
+//! The kubelet's restart back-off (`doBackOff` of `kuberuntime_manager.go`): the first restart is
 //! immediate, the following wait 10 s, 20 s, 40 s … 300 s after the end of the run before, for
 //! whatever reason it ended.
 

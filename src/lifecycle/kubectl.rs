@@ -72,7 +72,8 @@ fn reason(status: &PodStatus, statuses: &[ContainerStatus], is_deleted: bool) ->
             .iter()
             .flatten()
             .any(|c| c.type_ == "Ready" && c.status == "True");
-        reason = if ready { "Running" } else { "NotReady" }.to_owned();
+        let shown = if ready { "Running" } else { "NotReady" };
+        shown.clone_into(&mut reason);
     }
     if is_deleted && !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
         return "Terminating".to_owned();

@@ -32,7 +32,7 @@ pub fn lost_status(previous: &PodStatus, why: Lost, now: jiff::Timestamp) -> Pod
         let concerned =
             ["Ready", "ContainersReady", "PodReadyToStartContainers"].contains(&&*condition.type_);
         if concerned && condition.status == "True" {
-            condition.status = "False".to_owned();
+            "False".clone_into(&mut condition.status);
             condition.reason = Some("PodFailed".to_owned());
             condition.last_transition_time = Some(Time(now));
         }

@@ -7,7 +7,7 @@ use crate::lifecycle::status;
 use crate::lifecycle::{Action, Event, Now};
 use crate::plan::{PodPlan, ResolvedUser, RestartPolicy};
 
-/// `minimumGracePeriodInSeconds` of kuberuntime_container.go, in milliseconds.
+/// `minimumGracePeriodInSeconds` of `kuberuntime_container.go`, in milliseconds.
 const MINIMUM_GRACE_MS: u64 = 2_000;
 
 /// The end of one run of a container.
@@ -189,7 +189,7 @@ impl Machine {
     }
 
     /// Containers are first started strictly in spec order, each when the one before was started
-    /// or has failed to (SyncPod: a failure of one does not stop the next).
+    /// or has failed to (`SyncPod`: a failure of one does not stop the next).
     fn start_next(&mut self, actions: &mut Vec<Action>) {
         if self.deletion.is_some() || self.sandbox_ready.is_none() {
             return;
@@ -302,34 +302,31 @@ impl Machine {
             grace.max(MINIMUM_GRACE_MS)
         };
         let kill_at_ms = now.monotonic_ms.saturating_add(grace);
-        match &mut self.deletion {
-            Some(deletion) => deletion.kill_at_ms = deletion.kill_at_ms.min(kill_at_ms),
-            None => {
-                self.deletion = Some(Deletion {
-                    kill_at_ms,
-                    killed: false,
-                });
-                for (index, container) in self.containers.iter_mut().enumerate() {
-                    match container.state {
-                        State::Running { .. } => {
-                            if let Some(plan) =
-                                self.plan.containers.get(index).filter(|_| grace > 0)
-                            {
-                                let signal = plan.stop_signal;
-                                actions.push(Action::Signal {
-                                    container: index,
-                                    signal,
-                                });
-                            }
+        if let Some(deletion) = &mut self.deletion {
+            deletion.kill_at_ms = deletion.kill_at_ms.min(kill_at_ms);
+        } else {
+            self.deletion = Some(Deletion {
+                kill_at_ms,
+                killed: false,
+            });
+            for (index, container) in self.containers.iter_mut().enumerate() {
+                match container.state {
+                    State::Running { .. } => {
+                        if let Some(plan) = self.plan.containers.get(index).filter(|_| grace > 0) {
+                            let signal = plan.stop_signal;
+                            actions.push(Action::Signal {
+                                container: index,
+                                signal,
+                            });
                         }
-                        State::Ended { .. } => {
-                            container.state = State::Ended {
-                                restart_at_ms: None,
-                                delay_ms: 0,
-                            };
-                        }
-                        State::Waiting | State::Starting => {}
                     }
+                    State::Ended { .. } => {
+                        container.state = State::Ended {
+                            restart_at_ms: None,
+                            delay_ms: 0,
+                        };
+                    }
+                    State::Waiting | State::Starting => {}
                 }
             }
         }

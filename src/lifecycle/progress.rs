@@ -30,8 +30,6 @@ pub enum Progress {
         container: Option<String>,
         /// Why, in a few words.
         reason: String,
-        /// That container's exit code.
-        exit_code: Option<i32>,
     },
 }
 
@@ -100,7 +98,6 @@ fn impossible(status: &PodStatus) -> Progress {
                     terminated.exit_code
                 ),
             },
-            exit_code: Some(terminated.exit_code),
         },
         None => Progress::Impossible {
             container: None,
@@ -109,7 +106,6 @@ fn impossible(status: &PodStatus) -> Progress {
                 .clone()
                 .or_else(|| status.reason.clone())
                 .unwrap_or_else(|| "the pod has failed".to_owned()),
-            exit_code: None,
         },
     }
 }

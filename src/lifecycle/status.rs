@@ -1,4 +1,4 @@
-//! The machine's state as a `v1.PodStatus` (kubelet_pods.go `getPhase`, status/generate.go).
+//! The machine's state as a `v1.PodStatus` (`kubelet_pods.go` `getPhase`, status/generate.go).
 
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
@@ -313,7 +313,7 @@ fn terminated(ended: &Ended) -> ContainerState {
 /// A duration as Go prints it: `10s`, `2m40s`, `500ms`.
 fn go_duration(ms: u64) -> String {
     let seconds = ms / 1_000;
-    if ms % 1_000 != 0 {
+    if !ms.is_multiple_of(1_000) {
         return format!("{ms}ms");
     }
     match (seconds / 60, seconds % 60) {

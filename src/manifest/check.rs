@@ -51,7 +51,6 @@ impl Checker<'_> {
             Kind::Object(fields) => self.object(path, node, fields),
             Kind::List(of) => self.list(path, node, of),
             Kind::Map => self.map(path, node),
-            Kind::Any => Some(any(node)),
             Kind::Text => match scalar(node) {
                 Some(Scalar::Text(text)) => Some(Value::String(text.to_owned())),
                 _ => self.mismatch(path, node, "a string", Some("put it in quotes")),
@@ -105,7 +104,7 @@ impl Checker<'_> {
                     self.error(&path, "is empty", None);
                 }
                 self.value(&path, item, of).unwrap_or(match of {
-                    Kind::Object(_) | Kind::Map | Kind::Any => Value::Object(Map::new()),
+                    Kind::Object(_) | Kind::Map => Value::Object(Map::new()),
                     Kind::Text | Kind::Quantity => Value::String(String::new()),
                     Kind::Bool => Value::Bool(false),
                     Kind::Int => Value::Number(Number::from(0)),
@@ -205,36 +204,13 @@ pub(super) fn key_text(key: &Node) -> String {
     }
 }
 
-/// A value without a schema.
-pub(super) fn any(node: &Node) -> Value {
-    match &node.content {
-        Content::Sequence(items) => Value::Array(items.iter().map(any).collect()),
-        Content::Mapping(entries) => Value::Object(
-            entries
-                .iter()
-                .map(|(key, value)| (key_text(key), any(value)))
-                .collect(),
-        ),
-        Content::Scalar { .. } => match scalar(node) {
-            None | Some(Scalar::Null) => Value::Null,
-            Some(Scalar::Bool(value)) => Value::Bool(value),
-            Some(Scalar::Int(value)) => Value::Number(Number::from(value)),
-            Some(Scalar::Float(value)) => {
-                Number::from_f64(value).map_or(Value::Null, Value::Number)
-            }
-            Some(Scalar::Text(text)) => Value::String(text.to_owned()),
-        },
-    }
-}
-
 /// Whether a field says what is the case anyway: it is empty, or it names the default.
 fn is_default(node: &Node, default: Option<&str>) -> bool {
     match &node.content {
         Content::Sequence(items) => items.is_empty(),
         Content::Mapping(entries) => entries.is_empty(),
         Content::Scalar { text, .. } => match scalar(node) {
-            Some(Scalar::Null) => true,
-            Some(Scalar::Text("")) => true,
+            Some(Scalar::Null | Scalar::Text("")) => true,
             Some(Scalar::Bool(false)) if default.is_none() => true,
             _ => default == Some(text.as_str()),
         },

@@ -10,9 +10,8 @@ pub(super) enum Kind {
     Quantity,
     /// Strings by name.
     Map,
-    List(&'static Kind),
+    List(&'static Self),
     Object(&'static [Field]),
-    Any,
 }
 
 /// What becomes of a field.

@@ -117,7 +117,7 @@ pub(super) fn take(context: &mut Context<'_>, node: &Node, inside: &str) {
     let kind_place = at("kind").unwrap_or_default();
     let mut about_kind = |severity, message: String, hint: Option<String>| {
         let mut problem = kind_place.problem(severity, "", message, hint);
-        problem.path = "kind".to_owned();
+        "kind".clone_into(&mut problem.path);
         context.manifest.problems.push(problem);
     };
     if LISTS.contains(&kind.as_str()) {
@@ -137,7 +137,7 @@ pub(super) fn take(context: &mut Context<'_>, node: &Node, inside: &str) {
             ),
             Some("write `apiVersion: v1`".to_owned()),
         );
-        problem.path = "apiVersion".to_owned();
+        "apiVersion".clone_into(&mut problem.path);
         context.manifest.problems.push(problem);
         return;
     }

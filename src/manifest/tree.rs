@@ -154,11 +154,7 @@ pub(super) fn parse(source: usize, bytes: &[u8]) -> (Vec<Node>, Vec<Problem>) {
         Ok(text) => text,
         Err(utf8) => {
             let before = bytes.get(..utf8.valid_up_to()).unwrap_or_default();
-            let line = before
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count()
-                .saturating_add(1);
+            let line = memchr::memchr_iter(b'\n', before).count().saturating_add(1);
             let place = Place {
                 span: 0..0,
                 line,
@@ -171,11 +167,7 @@ pub(super) fn parse(source: usize, bytes: &[u8]) -> (Vec<Node>, Vec<Problem>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some(at) = memchr::memchr(0, text.as_bytes()) {
         let before = text.as_bytes().get(..at).unwrap_or_default();
-        let line = before
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            .saturating_add(1);
+        let line = memchr::memchr_iter(b'\n', before).count().saturating_add(1);
         let place = Place {
             span: at..at,
             line,

@@ -21,13 +21,12 @@ pub(super) fn expand(text: &str, variables: &[(String, String)]) -> String {
             .strip_prefix('(')
             .and_then(|inside| inside.split_once(')'))
         {
-            match variables.iter().rev().find(|(known, _)| known == name) {
-                Some((_, value)) => result.push_str(value),
-                None => {
-                    result.push_str("$(");
-                    result.push_str(name);
-                    result.push(')');
-                }
+            if let Some((_, value)) = variables.iter().rev().find(|(known, _)| known == name) {
+                result.push_str(value);
+            } else {
+                result.push_str("$(");
+                result.push_str(name);
+                result.push(')');
             }
             rest = tail;
         } else {

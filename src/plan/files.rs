@@ -1,5 +1,5 @@
 //! `/etc/hosts`, `/etc/resolv.conf` and `/etc/hostname` as the kubelet writes them
-//! (kubelet_pods.go `managedHostsFileContent`, network/dns/dns.go).
+//! (`kubelet_pods.go` `managedHostsFileContent`, network/dns/dns.go).
 
 use std::fmt::Write;
 use std::net::Ipv4Addr;

@@ -633,9 +633,8 @@ impl Unpacker<'_> {
         } else {
             &from_path
         };
-        let from = match open_directory(self.target, from_path) {
-            Ok(from) => from,
-            Err(_) => return invalid(format!("`{}` is a link to nothing", shown(name))),
+        let Ok(from) = open_directory(self.target, from_path) else {
+            return invalid(format!("`{}` is a link to nothing", shown(name)));
         };
         match rustix::fs::statat(&from, target_name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {

@@ -1,4 +1,4 @@
-//! ConfigMaps and Secrets that `up` was given: kept until they are removed, synced to the disk.
+//! `ConfigMap`s and Secrets that `up` was given: kept until they are removed, synced to the disk.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -125,7 +125,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let canary = dir.path().join("canary");
         fs::create_dir(&canary).unwrap();
-        fs::write(canary.join("secret"), "x").unwrap();
+        fs::File::create_new(canary.join("secret")).unwrap();
         let tree = dir.path().join("tree");
         fs::create_dir_all(tree.join("a/b")).unwrap();
         std::os::unix::fs::symlink(&canary, tree.join("a/link")).unwrap();

@@ -16,6 +16,10 @@ use crate::runtime::idmap::IdMap;
 ///
 /// # Errors
 /// An image that cannot be had; nothing was started.
+#[expect(
+    single_use_lifetimes,
+    reason = "`impl Trait` takes no anonymous lifetime yet"
+)]
 pub(super) fn all_present<'a>(
     data_dir: &Path,
     ids: &IdMap,

@@ -276,7 +276,6 @@ pub(crate) enum Unmet {
         index: usize,
         container: Option<String>,
         reason: String,
-        exit_code: Option<i32>,
     },
     /// The time is over for these.
     TimedOut(Vec<usize>),

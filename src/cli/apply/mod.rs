@@ -42,14 +42,17 @@ pub(crate) enum Change {
     Keep,
 }
 
+/// Each of the files' objects, with what is to be done about it.
+type Changes<T> = Vec<(T, Change)>;
+
 /// Everything that was decided.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) store: Store,
     pub(crate) ids: IdMap,
     pub(crate) sources: Vec<Source>,
-    pub(crate) pods: Vec<(Wanted, Change)>,
-    pub(crate) objects: Vec<(store::Object, Change)>,
+    pub(crate) pods: Changes<Wanted>,
+    pub(crate) objects: Changes<store::Object>,
     images: BTreeMap<String, PresentImage>,
     host: HostFacts,
     publish: Vec<PublishedPort>,
@@ -119,8 +122,8 @@ fn wanted(
     manifest: Manifest,
     namespace: &Namespace,
     publish: &[PublishedPort],
-) -> Result<(Vec<(Wanted, Change)>, Vec<(store::Object, Change)>), Failure> {
-    let mut pods: Vec<(Wanted, Change)> = Vec::new();
+) -> Result<(Changes<Wanted>, Changes<store::Object>), Failure> {
+    let mut pods: Changes<Wanted> = Vec::new();
     let mut objects = Vec::new();
     for object in manifest.objects {
         match object {

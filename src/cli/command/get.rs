@@ -149,23 +149,20 @@ pub(crate) fn run(global: &Global, options: &Get) -> Result<u8, Failure> {
     let mut words = options.what.iter();
     let first = words.next().map(String::as_str).unwrap_or_default();
     let mut names: Vec<String> = Vec::new();
-    let wanted = match first.split_once('/') {
-        Some((word, name)) => {
-            names.push(name.to_owned());
-            for other in words {
-                match other.split_once('/') {
-                    Some((other, name)) if kind(other)? == kind(word)? => {
-                        names.push(name.to_owned())
-                    }
-                    _ => return Err(Failure::with_code(2, "name objects of one kind at a time")),
+    let wanted = if let Some((word, name)) = first.split_once('/') {
+        names.push(name.to_owned());
+        for other in words {
+            match other.split_once('/') {
+                Some((other, name)) if kind(other)? == kind(word)? => {
+                    names.push(name.to_owned());
                 }
+                _ => return Err(Failure::with_code(2, "name objects of one kind at a time")),
             }
-            kind(word)?
         }
-        None => {
-            names.extend(words.cloned());
-            kind(first)?
-        }
+        kind(word)?
+    } else {
+        names.extend(words.cloned());
+        kind(first)?
     };
     match wanted {
         Kind::Pod => {
@@ -238,14 +235,14 @@ impl Query {
         let Some(changes) = changes else { return Ok(0) };
         let mut known: BTreeMap<String, String> = BTreeMap::new();
         for pod in &pods {
-            known.insert(pod.record.uid.to_string(), self.essence(pod));
+            known.insert(pod.record.uid.to_string(), Self::essence(pod));
         }
         loop {
             changes.wait(&pods)?;
             pods = self.pods(&store)?;
             let mut changed = Vec::new();
             for pod in self.pods(&store)? {
-                let essence = self.essence(&pod);
+                let essence = Self::essence(&pod);
                 let before = known.insert(pod.record.uid.to_string(), essence.clone());
                 if before.as_ref() != Some(&essence) {
                     changed.push(pod);
@@ -258,12 +255,12 @@ impl Query {
     }
 
     /// What a row says, without its age.
-    fn essence(&self, pod: &PodRecord) -> String {
-        let row = self.row(pod, &pod.status());
+    fn essence(pod: &PodRecord) -> String {
+        let row = Self::row(pod, &pod.status());
         [row.ready, row.status, row.restarts].join(" ")
     }
 
-    fn row(&self, pod: &PodRecord, status: &PodStatus) -> kubectl::PodRow {
+    fn row(pod: &PodRecord, status: &PodStatus) -> kubectl::PodRow {
         let written = status.container_statuses.as_ref().map_or(0, Vec::len);
         let containers = if written > 0 {
             written
@@ -319,7 +316,7 @@ impl Query {
             .iter()
             .map(|pod| {
                 let status = pod.status();
-                let row = self.row(pod, &status);
+                let row = Self::row(pod, &status);
                 let mut cells = vec![
                     pod.record.name.to_string(),
                     row.ready,

@@ -28,7 +28,7 @@ use crate::runtime::unpack::Unpacker;
 /// As the exit codes say.
 pub(crate) fn run(global: &Global, options: &Image) -> Result<u8, Failure> {
     let store = input::open_store(global)?;
-    let images = ImageStore::open(store.data_dir()).map_err(worded)?;
+    let images = ImageStore::open(store.data_dir()).map_err(|error| worded(&error))?;
     let ids = IdMap::of_this_user();
     match &options.command {
         ImageCommand::Pull { images: names } => {
@@ -42,14 +42,14 @@ pub(crate) fn run(global: &Global, options: &Image) -> Result<u8, Failure> {
         ImageCommand::Rm { images: names } => {
             for name in names {
                 let reference = parse(name)?;
-                images.remove(&reference).map_err(worded)?;
+                images.remove(&reference).map_err(|error| worded(&error))?;
                 render::line(&format!("image {} removed", reference.familiar()))?;
             }
         }
         ImageCommand::Load { archive, tag } => {
             let tag = tag.as_deref().map(parse).transpose()?;
-            let loaded =
-                image::load(&images, archive, tag.as_ref(), &Unpacker(&ids)).map_err(worded)?;
+            let loaded = image::load(&images, archive, tag.as_ref(), &Unpacker(&ids))
+                .map_err(|error| worded(&error))?;
             render::line(&format!(
                 "{}@{}",
                 loaded.reference.repository(),
@@ -76,18 +76,23 @@ pub(crate) fn run(global: &Global, options: &Image) -> Result<u8, Failure> {
             });
             let reference = parse(name)?;
             let made = image::import(&images, archive, &reference, &changes, &Unpacker(&ids))
-                .map_err(worded)?;
+                .map_err(|error| worded(&error))?;
             render::line(&format!("{}@{}", made.reference.repository(), made.digest))?;
         }
         ImageCommand::Inspect { image: name } => {
             let reference = parse(name)?;
-            let found = images.get(&reference).map_err(worded)?.ok_or_else(|| {
-                Failure::with_code(
-                    NOT_FOUND,
-                    format!("image {} is not here", reference.familiar()),
-                )
-            })?;
-            render::line(&format::json(&images.inspect(&found).map_err(worded)?)?)?;
+            let found = images
+                .get(&reference)
+                .map_err(|error| worded(&error))?
+                .ok_or_else(|| {
+                    Failure::with_code(
+                        NOT_FOUND,
+                        format!("image {} is not here", reference.familiar()),
+                    )
+                })?;
+            render::line(&format::json(
+                &images.inspect(&found).map_err(|error| worded(&error))?,
+            )?)?;
         }
     }
     Ok(0)
@@ -103,7 +108,7 @@ fn parse(text: &str) -> Result<Reference, Failure> {
     })
 }
 
-fn worded(error: ImageError) -> Failure {
+fn worded(error: &ImageError) -> Failure {
     let code = match error {
         ImageError::NotFound { .. } => NOT_FOUND,
         ImageError::Io { .. } | ImageError::Config { .. } => 125,
@@ -117,7 +122,7 @@ fn worded(error: ImageError) -> Failure {
 }
 
 fn list(images: &ImageStore, output: Option<&str>) -> Result<(), Failure> {
-    let all = images.list().map_err(worded)?;
+    let all = images.list().map_err(|error| worded(&error))?;
     if output == Some("json") {
         let values: Vec<_> = all
             .iter()
@@ -191,7 +196,7 @@ fn pull_config() -> Result<PullConfig, Failure> {
             let text = std::fs::read_to_string(&path).map_err(|error| {
                 Failure::internal(format!("{} cannot be read: {error}", path.display()))
             })?;
-            Registries::parse(&path, &text).map_err(worded)?
+            Registries::parse(&path, &text).map_err(|error| worded(&error))?
         }
     };
     Ok(PullConfig {

@@ -196,15 +196,11 @@ fn finish(
     grace: Option<u64>,
 ) -> Result<(), Failure> {
     if let Some(connection) = asked {
-        match connection.receive() {
-            Ok(Some((Reply::Deleted, _)) | None) | Err(_) => {}
-            Ok(Some((Reply::Refused { message, .. }, _))) => {
-                return Err(Failure::internal(format!(
-                    "pod/{}: {message}",
-                    pod.record.name
-                )));
-            }
-            Ok(Some(_)) => {}
+        if let Ok(Some((Reply::Refused { message, .. }, _))) = connection.receive() {
+            return Err(Failure::internal(format!(
+                "pod/{}: {message}",
+                pod.record.name
+            )));
         }
     } else if pod.liveness == Liveness::Alive {
         end_by_signal(pod, grace);

@@ -145,7 +145,6 @@ pub(super) fn explain(fleet: &Fleet, unmet: Unmet, wait: Wait) -> Failure {
             index,
             container,
             reason,
-            exit_code: _,
         } => {
             let Some(pod) = fleet.pods.get(index) else {
                 return Failure::internal(reason);
@@ -225,16 +224,11 @@ impl Fleet {
             match progress(wait, pod.plan.restart_policy, &pod.status) {
                 Progress::Reached => {}
                 Progress::Pending => all = false,
-                Progress::Impossible {
-                    container,
-                    reason,
-                    exit_code,
-                } => {
+                Progress::Impossible { container, reason } => {
                     return Err(Unmet::Pod {
                         index,
                         container,
                         reason,
-                        exit_code,
                     });
                 }
             }

@@ -14,7 +14,7 @@ use crate::manifest::{self, Problem, Severity, Source};
 /// Files that cannot be read; invalid ones are exit code 3.
 pub(crate) fn run(options: &Validate) -> Result<u8, Failure> {
     let sources = input::read(&options.files)?;
-    let manifest = manifest::read(&sources, input::strictness(options.validate));
+    let manifest = manifest::read(&sources, input::strictness(options.strictness));
     let in_github = std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true");
     match options.output {
         ValidateOutput::Json => {

@@ -17,7 +17,7 @@ use crate::store::{PodRecord, Store};
 /// What is waited for.
 enum Condition {
     /// A condition of the status, with the value it is to have.
-    Condition(String, String),
+    Status(String, String),
     /// The pod has ended.
     Done,
     /// The pod is gone.
@@ -56,7 +56,7 @@ pub(crate) fn run(global: &Global, options: &WaitFor) -> Result<u8, Failure> {
 fn parse(text: &str) -> Result<Condition, Failure> {
     if let Some(condition) = text.strip_prefix("condition=") {
         let (name, value) = condition.split_once('=').unwrap_or((condition, "True"));
-        return Ok(Condition::Condition(name.to_owned(), value.to_owned()));
+        return Ok(Condition::Status(name.to_owned(), value.to_owned()));
     }
     if let Some(expression) = text.strip_prefix("jsonpath=") {
         let (expression, value) = match expression.rsplit_once("}=") {
@@ -155,14 +155,13 @@ fn judge(condition: &Condition, pod: &PodRecord) -> Result<Verdict, Failure> {
     let phase = status.phase.as_deref().unwrap_or("Pending");
     let has_ended = matches!(phase, "Succeeded" | "Failed");
     Ok(match condition {
-        Condition::Delete => Verdict::Pending,
         Condition::Done if phase == "Succeeded" => Verdict::Met(0),
         Condition::Done if has_ended => {
             let code = exit_code_of_first_failed(&status).and_then(|code| u8::try_from(code).ok());
             Verdict::Met(code.filter(|code| *code != 0).unwrap_or(FAILED))
         }
-        Condition::Done => Verdict::Pending,
-        Condition::Condition(name, value) => {
+        Condition::Done | Condition::Delete => Verdict::Pending,
+        Condition::Status(name, value) => {
             let is = status.conditions.iter().flatten().any(|c| {
                 c.type_.eq_ignore_ascii_case(name) && c.status.eq_ignore_ascii_case(value)
             });

@@ -1,4 +1,4 @@
-//! kubectl's dialect of JSONPath (`k8s.io/client-go/util/jsonpath`): a template of text and
+//! kubectl's dialect of `JSONPath` (`k8s.io/client-go/util/jsonpath`): a template of text and
 //! expressions in braces, with `range` and `end`.
 
 use serde_json::Value;
@@ -14,7 +14,7 @@ pub(crate) struct Template(Vec<Part>);
 enum Part {
     Text(String),
     Path(Vec<Step>),
-    Range(Vec<Step>, Vec<Part>),
+    Range(Vec<Step>, Vec<Self>),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +28,7 @@ enum Step {
     Index(i64),
     Slice(Option<i64>, Option<i64>, Option<i64>),
     /// `['a','b']`
-    Union(Vec<Step>),
+    Union(Vec<Self>),
     Filter(Operand, Option<(Comparison, Operand)>),
 }
 
@@ -126,7 +126,7 @@ fn walk<'a>(steps: &[Step], root: &'a Value, current: &'a Value) -> Vec<&'a Valu
                 found = found
                     .into_iter()
                     .flat_map(|value| apply(other, root, value))
-                    .collect()
+                    .collect();
             }
         }
     }

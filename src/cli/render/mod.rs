@@ -39,7 +39,7 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 /// Data as it is.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub(crate) fn bytes(data: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout

@@ -281,7 +281,8 @@ mod tests {
         let mut seen = String::new();
         for number in 0..20 {
             log.write(Stream::Stdout, format!("{number}\n").as_bytes(), at(number));
-            expected.push_str(&format!("{number}|"));
+            expected.push_str(&number.to_string());
+            expected.push('|');
             seen.push_str(&read(&mut cursor));
         }
         assert_eq!(seen, expected);

@@ -39,7 +39,10 @@ pub fn attempts(directory: &Path) -> io::Result<Vec<Attempt>> {
         .into_iter()
         .map(|(number, mut names)| {
             // Rotated names carry the time; the plain one is the newest and sorts last here.
-            names.sort_by_key(|name| (name.ends_with(".log"), name.clone()));
+            names.sort_by_key(|name| {
+                let is_plain = Path::new(name).extension().is_some_and(|end| end == "log");
+                (is_plain, name.clone())
+            });
             Attempt {
                 number,
                 files: names.into_iter().map(|name| directory.join(name)).collect(),

@@ -168,14 +168,14 @@ impl LogWriter {
         }
         let written = match &mut self.file {
             None => false,
-            Some(file) => match file.write_all(&self.formatted) {
-                Ok(()) => true,
-                Err(_) => {
+            Some(file) => {
+                let written = file.write_all(&self.formatted).is_ok();
+                if !written {
                     // Half a line would spoil the next one.
                     file.set_len(self.size).ok();
-                    false
                 }
-            },
+                written
+            }
         };
         if written {
             self.lost = 0;
