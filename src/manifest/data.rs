@@ -103,6 +103,7 @@ pub(super) fn check(
         name: name?,
         namespace,
         value,
+        source: places.source(),
     })
 }
 

@@ -84,6 +84,28 @@ pub enum Object {
     Data(Box<CheckedData>),
 }
 
+impl Object {
+    /// Which source it is from.
+    pub fn source(&self) -> usize {
+        match self {
+            Self::Pod(pod) => pod.positions.source(),
+            Self::Data(data) => data.source,
+        }
+    }
+
+    /// Its kind and name as commands take them: `pod/web`; a name that is still to be generated
+    /// ends with `…`.
+    pub fn title(&self) -> String {
+        match self {
+            Self::Pod(pod) => match &pod.name {
+                PodName::Given(name) => format!("pod/{name}"),
+                PodName::Generated(beginning) => format!("pod/{beginning}…"),
+            },
+            Self::Data(data) => format!("{}/{}", data.kind.word(), data.name),
+        }
+    }
+}
+
 /// A Pod that follows the rules, with its defaults.
 #[derive(Debug)]
 pub struct CheckedPod {
@@ -141,6 +163,8 @@ pub struct CheckedData {
     pub namespace: Option<Namespace>,
     /// The whole object; a Secret's `stringData` is merged into its `data`.
     pub value: serde_json::Value,
+    /// Which source it is from.
+    pub source: usize,
 }
 
 /// The kinds that hold data.
@@ -150,6 +174,16 @@ pub enum DataKind {
     ConfigMap,
     /// `v1.Secret`
     Secret,
+}
+
+impl DataKind {
+    /// As commands name it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "configmap",
+            Self::Secret => "secret",
+        }
+    }
 }
 
 /// Reads all sources.

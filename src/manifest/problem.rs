@@ -65,6 +65,11 @@ pub struct Positions {
 }
 
 impl Positions {
+    /// Which source the object is from.
+    pub const fn source(&self) -> usize {
+        self.source
+    }
+
     /// A problem with a field; when the field is not written, it is where the nearest field
     /// around it is.
     pub fn problem(

@@ -51,11 +51,7 @@ impl Connection {
     /// As `recvmsg(2)`, and for an answer that is not in the protocol.
     pub fn receive(&self) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
         let mut buffer = vec![0; seqpacket::MAX_MESSAGE];
-        let (length, descriptors) =
-            match seqpacket::receive(&self.0, &mut buffer, RecvFlags::empty()) {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
-                received => received?,
-            };
+        let (length, descriptors) = seqpacket::receive(&self.0, &mut buffer, RecvFlags::empty())?;
         if length == 0 {
             return Ok(None);
         }

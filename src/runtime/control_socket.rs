@@ -12,6 +12,11 @@ pub fn name(uid: &PodUid) -> String {
     format!("{uid}.sock")
 }
 
+/// Removes a pod's control socket; one that is not there is no error.
+pub fn remove(runtime_dir: BorrowedFd<'_>, uid: &PodUid) {
+    rustix::fs::unlinkat(runtime_dir, name(uid), rustix::fs::AtFlags::empty()).ok();
+}
+
 /// The address of a socket in a directory given by descriptor: the path of the directory may be
 /// longer than an address can be (`unix(7)`: 108 bytes).
 ///

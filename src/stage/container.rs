@@ -126,8 +126,8 @@ pub(crate) fn become_command(
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(Step::ProcessState, "dumpable")?;
     signal::reset_all().at(Step::ProcessState, "signals")?;
-    process::install_descriptor(reporter.as_fd(), 3).at(Step::ProcessState, "descriptors")?;
-    process::close_from(4).at(Step::ProcessState, "descriptors")?;
+    // The reporter stays under its own number: a command that cannot be executed is told over it.
+    process::close_all_but(&[reporter.as_fd()]).at(Step::ProcessState, "descriptors")?;
     process::close_on_exec_from(3).at(Step::ProcessState, "descriptors")
 }
 

@@ -114,7 +114,7 @@ impl Store {
         Ok(StoreLock(file))
     }
 
-    /// All pods, oldest first. A directory without a readable record is passed by: it is being
+    /// All pods, in the order of their names, as `kubectl get` lists them. A directory without a readable record is passed by: it is being
     /// made or removed, or `prune` will remove it.
     ///
     /// # Errors
@@ -139,7 +139,7 @@ impl Store {
             });
         }
         pods.sort_by(|a, b| {
-            (a.record.created, &a.record.name).cmp(&(b.record.created, &b.record.name))
+            (&a.record.namespace, &a.record.name).cmp(&(&b.record.namespace, &b.record.name))
         });
         Ok(pods)
     }

@@ -199,12 +199,15 @@ fn new_id() -> io::Result<String> {
 }
 
 impl Live {
-    /// Reads what the container reported so far.
-    pub(super) fn read_report(&mut self, index: u32, watch: &Watch) -> Outcome {
+    /// Reads what the container reported so far. Once its init has ended there is no more to come,
+    /// although a launcher that has not ended yet may still hold the socket open.
+    pub(super) fn read_report(&mut self, index: u32, init_ended: bool, watch: &Watch) -> Outcome {
         let mut buffer = [0; 8192];
         while let Some(report) = &self.report {
             match seqpacket::receive(report, &mut buffer, RecvFlags::DONTWAIT) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Outcome::Pending,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !init_ended => {
+                    return Outcome::Pending;
+                }
                 Ok((0, _)) | Err(_) => {
                     watch.remove(report);
                     self.report = None;

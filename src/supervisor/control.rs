@@ -32,16 +32,6 @@ pub(super) fn open(runtime_dir: BorrowedFd<'_>, uid: &PodUid) -> io::Result<Owne
     Ok(socket)
 }
 
-/// Removes the socket's name.
-pub(super) fn remove(runtime_dir: BorrowedFd<'_>, uid: &PodUid) {
-    rustix::fs::unlinkat(
-        runtime_dir,
-        control_socket::name(uid),
-        rustix::fs::AtFlags::empty(),
-    )
-    .ok();
-}
-
 /// Accepts one command of the same user; nothing for anybody else.
 pub(super) fn accept(listener: &OwnedFd) -> Option<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -115,17 +115,21 @@ fn enter_container(command: &Command<'_>, reporter: &Reporter) -> ! {
 
 impl Session {
     /// Reads what the command reported so far; a terminal goes on to the client. Returns the
-    /// answer when the command did not start.
+    /// answer when the command did not start. Once the command has ended there is no more to come,
+    /// although a launcher that has not ended yet may still hold the socket open.
     pub(super) fn read_report(
         &mut self,
         session: u32,
+        has_ended: bool,
         client: Option<&OwnedFd>,
         watch: &Watch,
     ) -> Option<Reply> {
         let mut buffer = [0; 8192];
         while let Some(report) = &self.report {
             match seqpacket::receive(report, &mut buffer, RecvFlags::DONTWAIT) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !has_ended => {
+                    return None;
+                }
                 Ok((0, _)) | Err(_) => {
                     watch.remove(report);
                     self.report = None;

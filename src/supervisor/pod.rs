@@ -16,7 +16,7 @@ use rustix::time::{
 
 use crate::lifecycle::{Action, Event, Machine, Now};
 use crate::plan::{PLAN_VERSION, PodPlan};
-use crate::runtime::wording;
+use crate::runtime::{control_socket, wording};
 use crate::store::{Identity, LogLimits, PodDir, Stream};
 use crate::supervisor::container::{self, Live, Outcome, Surroundings};
 use crate::supervisor::exec::{self, Session};
@@ -228,7 +228,7 @@ impl Pod {
                     process::reap(&forwarder).ok();
                 }
             }
-            Source::Report(index) => self.container_spoke(index),
+            Source::Report(index) => self.container_spoke(index, false),
             Source::Launcher(index) => {
                 if let Some(live) = self.containers.get_mut(&index) {
                     live.reap_launcher(&self.watch);
@@ -237,7 +237,7 @@ impl Pod {
             Source::Init(index) => self.container_ended(index),
             Source::Stdout(index) => self.copy_output(index, Stream::Stdout),
             Source::Stderr(index) => self.copy_output(index, Stream::Stderr),
-            Source::ExecReport(number) => self.command_spoke(number),
+            Source::ExecReport(number) => self.command_spoke(number, false),
             Source::ExecLauncher(number) => {
                 if let Some(session) = self.sessions.get_mut(&number) {
                     session.reap_launcher(&self.watch);
@@ -340,11 +340,11 @@ impl Pod {
         }
     }
 
-    fn container_spoke(&mut self, index: u32) {
+    fn container_spoke(&mut self, index: u32, init_ended: bool) {
         let Some(live) = self.containers.get_mut(&index) else {
             return;
         };
-        let outcome = live.read_report(index, &self.watch);
+        let outcome = live.read_report(index, init_ended, &self.watch);
         let Ok(container) = usize::try_from(index) else {
             return;
         };
@@ -376,7 +376,7 @@ impl Pod {
     fn container_ended(&mut self, index: u32) {
         // What it said before comes first.
         if self.containers.get(&index).is_some_and(Live::is_starting) {
-            self.container_spoke(index);
+            self.container_spoke(index, true);
         }
         let Some(live) = self.containers.remove(&index) else {
             return;
@@ -595,12 +595,12 @@ impl Pod {
         }
     }
 
-    fn command_spoke(&mut self, number: u32) {
+    fn command_spoke(&mut self, number: u32, has_ended: bool) {
         let Some(session) = self.sessions.get_mut(&number) else {
             return;
         };
         let client = self.clients.get(&session.client);
-        let answer = session.read_report(number, client, &self.watch);
+        let answer = session.read_report(number, has_ended, client, &self.watch);
         if let Some(reply) = answer {
             if let Some(client) = client {
                 control::answer(client, &reply);
@@ -612,7 +612,7 @@ impl Pod {
     }
 
     fn command_ended(&mut self, number: u32) {
-        self.command_spoke(number);
+        self.command_spoke(number, true);
         let Some(session) = self.sessions.remove(&number) else {
             return;
         };
@@ -677,7 +677,7 @@ impl Pod {
 
     fn tear_down(&mut self) {
         self.listener = None;
-        control::remove(self.runtime_dir.as_fd(), &self.plan.uid);
+        control_socket::remove(self.runtime_dir.as_fd(), &self.plan.uid);
         for session in self.sessions.values() {
             session.kill();
         }

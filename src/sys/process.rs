@@ -255,7 +255,7 @@ fn close_range(first: libc::c_uint, flags: libc::c_uint) -> io::Result<()> {
 /// # Errors
 /// As `dup2(2)`.
 pub fn install_descriptor(fd: BorrowedFd<'_>, number: libc::c_int) -> io::Result<()> {
-    // SAFETY: plain numbers; the number is one of 0..=3, which no `OwnedFd` of a stage holds at
+    // SAFETY: plain numbers; the number is one of 0..=2, which no `OwnedFd` of a stage holds at
     // that point (they were opened while 0, 1 and 2 were taken).
     let done = unsafe { libc::dup2(fd.as_raw_fd(), number) };
     if done == -1 {

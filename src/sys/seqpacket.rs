@@ -58,7 +58,8 @@ pub fn send(
     }
 }
 
-/// Receives one message into `buffer`; zero bytes mean that the peer has closed.
+/// Receives one message into `buffer`; zero bytes mean that the peer has closed, whether or not it
+/// had read everything.
 ///
 /// # Errors
 /// As `recvmsg(2)`; EMSGSIZE for a message longer than the buffer.
@@ -78,7 +79,9 @@ pub fn receive(
             flags | RecvFlags::CMSG_CLOEXEC,
         ) {
             Ok(message) => break message,
-            Err(rustix::io::Errno::INTR) => {}
+            // ECONNRESET, told once: the peer has closed without reading everything. What it sent
+            // before is still here, and after it the end of file.
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
             Err(errno) => return Err(errno.into()),
         }
     };
@@ -92,4 +95,22 @@ pub fn receive(
         return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
     }
     Ok((message.bytes, descriptors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_sent_before_it_left_unread_messages_behind_arrives() {
+        let (ours, theirs) = pair().unwrap();
+        send(&ours, b"never read", &[], SendFlags::empty()).unwrap();
+        send(&theirs, b"last words", &[], SendFlags::empty()).unwrap();
+        drop(theirs);
+        let mut buffer = [0; 64];
+        let (length, _) = receive(&ours, &mut buffer, RecvFlags::empty()).unwrap();
+        assert_eq!(&buffer[..length], b"last words");
+        let (length, _) = receive(&ours, &mut buffer, RecvFlags::empty()).unwrap();
+        assert_eq!(length, 0);
+    }
 }

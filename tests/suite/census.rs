@@ -9,11 +9,11 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-use crate::harness::{PATIENCE, ends_within};
+use crate::harness::PATIENCE;
 
 /// One process, told apart from a later one with its number by its start time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +24,9 @@ pub(crate) struct Process {
     start: String,
 }
 
+/// `include/linux/sched.h`: the process is in `do_exit`.
+const PF_EXITING: u32 = 4;
+
 impl Process {
     fn read(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -32,8 +35,12 @@ impl Process {
         let mut fields = back.split(' ');
         let state = fields.next()?;
         let parent = fields.next()?.parse().ok()?;
-        let start = fields.nth(17)?.to_owned();
-        (state != "Z" && state != "X").then_some(Self {
+        let flags: u32 = fields.nth(4)?.parse().ok()?;
+        let start = fields.nth(12)?.to_owned();
+        // A killed pause stays until the machine's process 1 has reaped the inits of its pid
+        // namespace, which may take that one a while: it has let go of everything it had.
+        let is_dead = state == "Z" || state == "X" || flags & PF_EXITING != 0;
+        (!is_dead).then_some(Self {
             pid,
             parent,
             name,
@@ -44,6 +51,18 @@ impl Process {
     /// Whether this very process still runs.
     pub(crate) fn lives(&self) -> bool {
         Self::read(self.pid).is_some_and(|now| now.start == self.start)
+    }
+
+    /// Whether it is dead before this time is over.
+    pub(crate) fn ends_within(&self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        while self.lives() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        true
     }
 
     pub(crate) fn id(&self) -> Pid {
@@ -143,7 +162,7 @@ fn mentions(pid: i32, word: &str) -> bool {
 pub(crate) fn assert_no_processes(root: &Path) {
     let left: Vec<Process> = processes_of(root)
         .into_iter()
-        .filter(|process| !ends_within(process.id(), Duration::from_secs(2)) && process.lives())
+        .filter(|process| !process.ends_within(Duration::from_secs(2)))
         .collect();
     assert!(left.is_empty(), "processes are left: {left:#?}");
 }
@@ -152,8 +171,10 @@ pub(crate) fn assert_no_processes(root: &Path) {
 #[track_caller]
 pub(crate) fn assert_all_end(processes: &[Process]) {
     for process in processes {
-        let ended = ends_within(process.id(), PATIENCE) || !process.lives();
-        assert!(ended, "{process:?} outlives its pod");
+        assert!(
+            process.ends_within(PATIENCE),
+            "{process:?} outlives its pod"
+        );
     }
 }
 

@@ -134,9 +134,11 @@ fn what_is_typed_reaches_the_command_and_control_c_its_foreground() {
     let podrun = ready();
     let mut command = podrun.command();
     command
-        .args(["exec", "-it", "pod", "--", "/probe", "cat"])
+        .args(["exec", "-it", "pod", "--", "/probe", "ready-cat"])
         .env("TERM", "xterm");
     let mut terminal = Terminal::start(&command, 24, 80);
+    // From then on the caller's own terminal is raw and does not echo.
+    terminal.wait_for("ready");
     terminal.type_text("typed words\r");
     // Once from the terminal's echo, once from cat.
     crate::harness::until("cat answers", || {

@@ -374,19 +374,21 @@ impl Podrun {
 impl Drop for Podrun {
     fn drop(&mut self) {
         let failed = std::thread::panicking();
+        // A second panic while the first unwinds would take all other tests with it.
         let removals = ["default", "other"].map(|namespace| {
-            self.run([
-                "rm",
-                "-n",
-                namespace,
-                "--all",
-                "--force",
-                "--ignore-not-found",
-            ])
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                self.run([
+                    "rm",
+                    "-n",
+                    namespace,
+                    "--all",
+                    "--force",
+                    "--ignore-not-found",
+                ])
+            }))
         });
-        let left = census::processes_of(&self.root());
         if failed {
-            for process in &left {
+            for process in &census::processes_of(&self.root()) {
                 process.kill();
             }
         }
@@ -403,6 +405,7 @@ impl Drop for Podrun {
         }
         if !failed {
             for removal in removals {
+                let removal = removal.expect("rm --all ends");
                 assert_eq!(
                     removal.code, 0,
                     "rm --all: {}{}",

@@ -264,8 +264,8 @@ fn etc_files_are_kubernetes_own_byte_for_byte() {
         "# Kubernetes-managed hosts file.\n\
          127.0.0.1\tlocalhost\n\
          ::1\tlocalhost ip6-localhost ip6-loopback\n\
-         fe00::\tip6-localnet\n\
-         fe00::\tip6-mcastprefix\n\
+         fe00::0\tip6-localnet\n\
+         fe00::0\tip6-mcastprefix\n\
          fe00::1\tip6-allnodes\n\
          fe00::2\tip6-allrouters\n\
          {address}\tnamed\n\
@@ -317,7 +317,11 @@ fn working_dir_command_and_arguments_follow_kubernetes_rules() {
     ));
     let cases = [
         (json!({}), "entry cmd\n"),
-        (json!({ "args": ["args", "$(FROM)"] }), "entry args image\n"),
+        // What the image sets is not expanded, only what the Pod does.
+        (
+            json!({ "args": ["args", "$(FROM)"] }),
+            "entry args $(FROM)\n",
+        ),
         (json!({ "command": ["/probe", "echo", "own"] }), "own\n"),
         (
             json!({ "command": ["/probe", "echo"], "args": ["$$(FROM)", "$(X)"] }),

@@ -39,7 +39,8 @@ fn the_images_user_is_looked_up_in_the_image() {
         ("", json!({}), ("0", "0", "0 2001")),
         ("alice", json!({}), ("1000", "1000", "1000 2000 2001")),
         ("1000", json!({}), ("1000", "1000", "1000 2000 2001")),
-        ("alice:extra", json!({}), ("1000", "2000", "2000")),
+        // The group is the primary one; `/etc/group` still says what else alice is in (`Merge`).
+        ("alice:extra", json!({}), ("1000", "2000", "2000 2001")),
         ("4242", json!({}), ("4242", "0", "0")),
         ("4242:4343", json!({}), ("4242", "4343", "4343")),
         ("alice", json!({ "runAsUser": 7 }), ("7", "0", "0")),

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
@@ -92,6 +93,38 @@ fn terminal_size() -> Option<TerminalSize> {
     })
 }
 
+/// The way to the command's input. It is never waited for: a command that reads only once its
+/// output was taken would wait for ever for this process, which would wait for it.
+struct Inlet<F> {
+    to: F,
+    /// What the command has not taken yet, at most [`CHUNK`] bytes: nothing is read before it is
+    /// empty.
+    pending: Vec<u8>,
+}
+
+impl<F: AsFd> Inlet<F> {
+    fn new(to: F) -> Result<Self, Failure> {
+        rustix::fs::fcntl_setfl(&to, OFlags::NONBLOCK).map_err(Failure::internal)?;
+        Ok(Self {
+            to,
+            pending: Vec::new(),
+        })
+    }
+
+    /// Passes on what the command takes at once; false when it takes no more ever.
+    fn push(&mut self) -> bool {
+        while !self.pending.is_empty() {
+            match rustix::io::write(&self.to, &self.pending) {
+                Ok(length) => drop(self.pending.drain(..length)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return true,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
+
 /// Copies until both outputs have ended and the answer has come.
 fn with_pipes(
     connection: &Connection,
@@ -99,7 +132,7 @@ fn with_pipes(
     stdout: OwnedFd,
     stderr: OwnedFd,
 ) -> Result<u8, Failure> {
-    let mut input = stdin;
+    let mut input = stdin.map(Inlet::new).transpose()?;
     let mut outputs = [Some(stdout), Some(stderr)];
     let mut answer = None;
     let mut buffer = vec![0; CHUNK];
@@ -112,27 +145,31 @@ fn with_pipes(
         let mut sources = Vec::with_capacity(4);
         if answer.is_none() {
             watched.push(PollFd::new(connection, PollFlags::IN));
-            sources.push(Readable::Answer);
+            sources.push(Ready::Answer);
         }
         for (index, output) in outputs.iter().enumerate() {
             if let Some(output) = output {
                 watched.push(PollFd::new(output, PollFlags::IN));
-                sources.push(Readable::Output(index));
+                sources.push(Ready::Output(index));
             }
         }
         if let Some(input) = &input {
-            watched.push(PollFd::new(&caller, PollFlags::IN));
-            sources.push(Readable::Input);
-            // Its error condition says that the command reads no more.
-            watched.push(PollFd::new(input, PollFlags::empty()));
-            sources.push(Readable::InputClosed);
+            let mut room = PollFlags::OUT;
+            if input.pending.is_empty() {
+                watched.push(PollFd::new(&caller, PollFlags::IN));
+                sources.push(Ready::Input);
+                // Only its error condition, which says that the command reads no more.
+                room = PollFlags::empty();
+            }
+            watched.push(PollFd::new(&input.to, room));
+            sources.push(Ready::Inlet);
         }
         let ready = wait(&mut watched, sources)?;
         drop(watched);
         for source in ready {
             match source {
-                Readable::Answer => answer = Some(receive(connection)?),
-                Readable::Output(index) => {
+                Ready::Answer => answer = Some(receive(connection)?),
+                Ready::Output(index) => {
                     let Some(slot) = outputs.get_mut(index) else {
                         continue;
                     };
@@ -150,33 +187,40 @@ fn with_pipes(
                         }
                     }
                 }
-                Readable::Input => {
-                    let Some(to) = &input else { continue };
+                Ready::Input => {
+                    let Some(inlet) = &mut input else { continue };
                     match rustix::io::read(caller, &mut buffer) {
                         Ok(0) | Err(_) => input = None,
                         Ok(length) => {
                             let bytes = buffer.get(..length).unwrap_or_default();
+                            inlet.pending.extend_from_slice(bytes);
                             // The command may have closed its input; that is its own affair.
-                            if write_all(to.as_fd(), bytes).is_err() {
+                            if !inlet.push() {
                                 input = None;
                             }
                         }
                     }
                 }
-                Readable::InputClosed => input = None,
+                Ready::Inlet => {
+                    let Some(inlet) = &mut input else { continue };
+                    let is_closed = inlet.pending.is_empty() || !inlet.push();
+                    if is_closed {
+                        input = None;
+                    }
+                }
             }
         }
     }
     Ok(answer.unwrap_or(125))
 }
 
-/// What became readable.
+/// What became ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Readable {
+enum Ready {
     Answer,
     Output(usize),
     Input,
-    InputClosed,
+    Inlet,
 }
 
 fn wait<T>(watched: &mut [PollFd<'_>], sources: Vec<T>) -> Result<Vec<T>, Failure> {
@@ -273,7 +317,7 @@ fn copy_terminal(
     stdin: bool,
 ) -> Result<u8, Failure> {
     let caller = rustix::stdio::stdin();
-    let mut read_input = stdin;
+    let mut input = stdin.then(|| Inlet::new(master)).transpose()?;
     let mut output_open = true;
     let mut answer = None;
     let mut buffer = vec![0; CHUNK];
@@ -288,9 +332,16 @@ fn copy_terminal(
             watched.push(PollFd::new(master, PollFlags::IN));
             sources.push(2);
         }
-        if read_input {
-            watched.push(PollFd::new(&caller, PollFlags::IN));
-            sources.push(3);
+        match &input {
+            Some(input) if input.pending.is_empty() => {
+                watched.push(PollFd::new(&caller, PollFlags::IN));
+                sources.push(3);
+            }
+            Some(input) => {
+                watched.push(PollFd::new(input.to, PollFlags::OUT));
+                sources.push(4);
+            }
+            None => {}
         }
         for source in wait(&mut watched, sources)? {
             match source {
@@ -302,6 +353,7 @@ fn copy_terminal(
                 }
                 1 => answer = Some(receive(connection)?),
                 2 => match rustix::io::read(master, &mut buffer) {
+                    Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
                     // EIO: the last process has closed the terminal.
                     Ok(0) | Err(_) => output_open = false,
                     Ok(length) => {
@@ -311,20 +363,27 @@ fn copy_terminal(
                         )?;
                     }
                 },
-                _ => match rustix::io::read(caller, &mut buffer) {
+                3 => match rustix::io::read(caller, &mut buffer) {
                     Ok(0) | Err(_) => {
                         // End of file, as a terminal's driver knows it.
-                        write_all(master.as_fd(), &[4]).ok();
-                        read_input = false;
+                        if let Some(mut inlet) = input.take() {
+                            inlet.pending.push(4);
+                            inlet.push();
+                        }
                     }
                     Ok(length) => {
-                        if write_all(master.as_fd(), buffer.get(..length).unwrap_or_default())
-                            .is_err()
-                        {
-                            read_input = false;
+                        if let Some(inlet) = &mut input {
+                            let bytes = buffer.get(..length).unwrap_or_default();
+                            inlet.pending.extend_from_slice(bytes);
+                            inlet.push();
                         }
                     }
                 },
+                _ => {
+                    if let Some(inlet) = &mut input {
+                        inlet.push();
+                    }
+                }
             }
         }
     }

@@ -1,10 +1,11 @@
 //! `podrun get` and `podrun ps`.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodStatus;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ use crate::cli::selector::Selector;
 use crate::cli::{input, render};
 use crate::lifecycle::kubectl;
 use crate::names::{Namespace, ObjectName};
-use crate::store::{self, PodRecord, Store};
+use crate::store::{self, Liveness, PodRecord, Store};
 
 /// A kind as it is typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,7 +239,7 @@ impl Query {
             known.insert(pod.record.uid.to_string(), Self::essence(pod));
         }
         loop {
-            changes.wait(&pods)?;
+            changes.wait(&pods, None)?;
             pods = self.pods(&store)?;
             let mut changed = Vec::new();
             for pod in self.pods(&store)? {
@@ -464,37 +465,47 @@ impl Changes {
 
     /// Watches one pod's directory; one that is gone meanwhile is no error.
     pub(crate) fn add(&self, pod: &PodRecord) {
-        let flags = inotify::WatchFlags::MOVED_TO
-            | inotify::WatchFlags::DELETE_SELF
-            // The supervisor has let go of the directory: it has ended.
-            | inotify::WatchFlags::CLOSE_NOWRITE;
+        let flags = inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE_SELF;
         inotify::add_watch(&self.inotify, pod.dir.path(), flags).ok();
     }
 
-    /// Blocks until something has changed.
+    /// Blocks until something has changed, or one of the pods' supervisors has ended, which a
+    /// killed one tells in no other way. False when the time was over before.
     ///
     /// # Errors
-    /// As `read(2)`.
-    pub(crate) fn wait(&self, pods: &[PodRecord]) -> Result<(), Failure> {
+    /// As `poll(2)`.
+    pub(crate) fn wait(&self, pods: &[PodRecord], time: Option<Duration>) -> Result<bool, Failure> {
+        let mut supervisors = Vec::new();
         for pod in pods {
             self.add(pod);
+            if pod.liveness == Liveness::Alive {
+                let identity = pod.dir.read_identity();
+                supervisors.extend(identity.and_then(|identity| identity.open_verified()));
+            }
         }
-        match poll(&mut [PollFd::new(&self.inotify, PollFlags::IN)], None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => self.drain(),
-            Err(errno) => return Err(Failure::internal(errno)),
+        let mut watched = vec![PollFd::new(&self.inotify, PollFlags::IN)];
+        watched.extend(
+            supervisors
+                .iter()
+                .map(|supervisor| PollFd::new(supervisor, PollFlags::IN)),
+        );
+        let time = time.map(|time| Timespec {
+            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(time.subsec_nanos()),
+        });
+        match poll(&mut watched, time.as_ref()) {
+            Ok(0) => Ok(false),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {
+                self.drain();
+                Ok(true)
+            }
+            Err(errno) => Err(Failure::internal(errno)),
         }
-        Ok(())
     }
 
     /// Forgets what has been told.
-    pub(crate) fn drain(&self) {
+    fn drain(&self) {
         let mut events = [0_u8; 4096];
         while matches!(rustix::io::read(&self.inotify, &mut events), Ok(length) if length > 0) {}
-    }
-}
-
-impl AsFd for Changes {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
     }
 }

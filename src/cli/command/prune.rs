@@ -18,7 +18,7 @@ pub(crate) fn run(global: &Global, options: &Prune) -> Result<u8, Failure> {
     let store = input::open_store(global)?;
     for pod in store.pods().map_err(Failure::internal)? {
         if pod.has_ended() {
-            rm::remove_pod(global, &store, &pod, None)?;
+            rm::remove_pod(&store, &pod, None)?;
             render::line(&format!("pod/{} removed", pod.record.name))?;
         }
     }

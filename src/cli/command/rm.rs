@@ -11,6 +11,7 @@ use crate::cli::{input, render};
 use crate::manifest::{DataKind, Object, PodName};
 use crate::names::{Namespace, ObjectName};
 use crate::runtime::client::Connection;
+use crate::runtime::control_socket;
 use crate::runtime::idmap::IdMap;
 use crate::runtime::inside;
 use crate::store::{Kind, Liveness, PodRecord, Store};
@@ -47,7 +48,7 @@ pub(crate) fn run(global: &Global, options: &Rm) -> Result<u8, Failure> {
         return Err(Failure::with_code(2, "nothing was named")
             .hinted("name pods, or use --all or -l SELECTOR"));
     }
-    remove_all(global, &store, targets, &options.removal)
+    remove_all(&store, targets, &options.removal)
 }
 
 /// Performs `down`.
@@ -81,7 +82,7 @@ pub(crate) fn down(global: &Global, options: &Down) -> Result<u8, Failure> {
             }
         })
         .collect();
-    remove_all(global, &store, targets, &options.removal)
+    remove_all(&store, targets, &options.removal)
 }
 
 fn parse_target(text: &str, namespace: &Namespace) -> Result<Target, Failure> {
@@ -111,12 +112,7 @@ fn grace_ms(removal: &Removal) -> Option<u64> {
     }
 }
 
-fn remove_all(
-    global: &Global,
-    store: &Store,
-    targets: Vec<Target>,
-    removal: &Removal,
-) -> Result<u8, Failure> {
+fn remove_all(store: &Store, targets: Vec<Target>, removal: &Removal) -> Result<u8, Failure> {
     let grace = grace_ms(removal);
     let mut missing = Vec::new();
     let mut pods = Vec::new();
@@ -144,7 +140,7 @@ fn remove_all(
     // All are asked before the first is waited for, so that their grace periods run together.
     let asked: Vec<_> = pods.iter().map(|pod| ask(store, pod, grace)).collect();
     for (pod, asked) in pods.iter().zip(asked) {
-        finish(global, store, pod, asked, grace)?;
+        finish(store, pod, asked, grace)?;
         render::line(&format!("pod/{} deleted", pod.record.name))?;
     }
     if missing.is_empty() || removal.ignore_not_found {
@@ -161,13 +157,12 @@ fn remove_all(
 /// # Errors
 /// What keeps it here.
 pub(crate) fn remove_pod(
-    global: &Global,
     store: &Store,
     pod: &PodRecord,
     grace: Option<u64>,
 ) -> Result<(), Failure> {
     let asked = ask(store, pod, grace);
-    finish(global, store, pod, asked, grace)
+    finish(store, pod, asked, grace)
 }
 
 /// Asks the supervisor to end the pod; nothing when there is none that hears.
@@ -189,7 +184,6 @@ fn ask(store: &Store, pod: &PodRecord, grace: Option<u64>) -> Option<Connection>
 }
 
 fn finish(
-    _global: &Global,
     store: &Store,
     pod: &PodRecord,
     asked: Option<Connection>,
@@ -206,10 +200,12 @@ fn finish(
         end_by_signal(pod, grace);
     }
     // The supervisor has removed everything, unless it was killed.
+    if let Ok(runtime_dir) = store.open_runtime_dir() {
+        control_socket::remove(runtime_dir.as_fd(), &pod.record.uid);
+    }
     let Err(error) = pod.dir.remove() else {
         return Ok(());
     };
-    let _ = store;
     if error.kind() != std::io::ErrorKind::PermissionDenied {
         return Err(Failure::internal(format!(
             "{} cannot be removed: {error}",

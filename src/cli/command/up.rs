@@ -28,7 +28,7 @@ pub(crate) fn run(global: &Global, options: &Up) -> Result<u8, Failure> {
         return Ok(0);
     }
     prepared.warn_about_ids();
-    remove_replaced(global, &prepared)?;
+    remove_replaced(&prepared)?;
     let interrupts = Interrupts::take().map_err(Failure::internal)?;
     let reserved = prepared.reserve()?;
     let mut fleet = prepared.start(reserved, interrupts)?;
@@ -56,7 +56,7 @@ pub(crate) fn run(global: &Global, options: &Up) -> Result<u8, Failure> {
 }
 
 /// The pods that are replaced go first: their names and ports are wanted.
-pub(super) fn remove_replaced(global: &Global, prepared: &Prepared) -> Result<(), Failure> {
+pub(super) fn remove_replaced(prepared: &Prepared) -> Result<(), Failure> {
     for (wanted, change) in &prepared.pods {
         if *change == Change::Replace
             && let Some(pod) = prepared
@@ -64,7 +64,7 @@ pub(super) fn remove_replaced(global: &Global, prepared: &Prepared) -> Result<()
                 .pod(&wanted.namespace, &wanted.name)
                 .map_err(Failure::internal)?
         {
-            rm::remove_pod(global, &prepared.store, &pod, None)?;
+            rm::remove_pod(&prepared.store, &pod, None)?;
         }
     }
     Ok(())

@@ -41,13 +41,12 @@ pub(crate) fn run(options: &Validate) -> Result<u8, Failure> {
         return Ok(INVALID);
     }
     if options.output == ValidateOutput::Text {
-        let count = manifest.objects.len();
-        let objects = if count == 1 {
-            "1 object is"
-        } else {
-            &format!("{count} objects are")
-        };
-        render::line(&format!("{objects} valid"))?;
+        for object in &manifest.objects {
+            let file = sources
+                .get(object.source())
+                .map_or("", |source| source.name.as_str());
+            render::line(&format!("{file}: {} is valid", object.title()))?;
+        }
     }
     Ok(0)
 }

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
 use crate::cli::command::get;
@@ -117,28 +116,12 @@ fn wait_one(
                 ));
             }
         }
-        let supervisor = pod
-            .dir
-            .read_identity()
-            .and_then(|identity| identity.open_verified());
-        let mut watched = vec![PollFd::new(changes, PollFlags::IN)];
-        if let Some(supervisor) = &supervisor {
-            watched.push(PollFd::new(supervisor, PollFlags::IN));
-        }
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let left = left.map(|left| Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        });
-        match poll(&mut watched, left.as_ref()) {
-            Ok(0) => {
-                return Err(Failure::with_code(
-                    TIMED_OUT,
-                    format!("pod/{}: the condition was not met in time", pod.record.name),
-                ));
-            }
-            Ok(_) | Err(rustix::io::Errno::INTR) => changes.drain(),
-            Err(errno) => return Err(Failure::internal(errno)),
+        if !changes.wait(std::slice::from_ref(&pod), left)? {
+            return Err(Failure::with_code(
+                TIMED_OUT,
+                format!("pod/{}: the condition was not met in time", pod.record.name),
+            ));
         }
     }
 }
