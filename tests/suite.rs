@@ -45,6 +45,8 @@ mod die_together;
 mod exec;
 #[path = "suite/exit_codes.rs"]
 mod exit_codes;
+#[path = "suite/generated.rs"]
+mod generated;
 #[path = "suite/hostile_images.rs"]
 mod hostile_images;
 #[path = "suite/logs.rs"]

@@ -43,6 +43,20 @@ struct Mirror {
     insecure: bool,
 }
 
+impl Endpoint {
+    fn new(domain: &str, repository: &str, insecure: bool) -> Self {
+        Self {
+            // docker.io is a name; the registry behind it has another.
+            host: match domain {
+                "docker.io" => "registry-1.docker.io".to_owned(),
+                domain => domain.to_owned(),
+            },
+            repository: repository.to_owned(),
+            insecure,
+        }
+    }
+}
+
 impl Registries {
     /// Parses version 2 of the format; keys that are not used are passed over.
     ///
@@ -61,15 +75,7 @@ impl Registries {
     /// A registry that is blocked.
     pub fn endpoints(&self, reference: &Reference) -> Result<Vec<Endpoint>, ImageError> {
         let name = reference.repository();
-        let own = |insecure| Endpoint {
-            // docker.io is a name; the registry behind it has another.
-            host: match reference.domain() {
-                "docker.io" => "registry-1.docker.io".to_owned(),
-                domain => domain.to_owned(),
-            },
-            repository: reference.path().to_owned(),
-            insecure,
-        };
+        let own = |insecure| Endpoint::new(reference.domain(), reference.path(), insecure);
         let fitting = self
             .registries
             .iter()
@@ -96,18 +102,14 @@ impl Registries {
         let at = |location: &str, insecure: bool| -> Option<Endpoint> {
             let full = format!("{location}{rest}");
             let (host, repository) = full.split_once('/')?;
-            Some(Endpoint {
-                host: host.to_owned(),
-                repository: repository.to_owned(),
-                insecure,
-            })
+            Some(Endpoint::new(host, repository, insecure))
         };
         let mut endpoints: Vec<Endpoint> = registry
             .mirrors
             .iter()
             .filter_map(|mirror| at(&mirror.location, mirror.insecure))
             .collect();
-        if registry.location.is_empty() || registry.location == registry.prefix {
+        if registry.location.is_empty() {
             endpoints.push(own(registry.insecure));
         } else {
             endpoints.extend(at(&registry.location, registry.insecure));

@@ -117,6 +117,8 @@ pub(super) fn describe(node: &Node) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -147,6 +149,64 @@ mod tests {
             ("500m", Scalar::Text("500m")),
         ] {
             assert_eq!(plain(text), meaning, "{text}");
+        }
+    }
+
+    /// A node as the value it means.
+    fn value(node: &Node) -> serde_json::Value {
+        match (&node.content, scalar(node)) {
+            (Content::Sequence(items), _) => items.iter().map(value).collect(),
+            (Content::Mapping(entries), _) => entries
+                .iter()
+                .map(|(key, item)| (key.text().unwrap().to_owned(), value(item)))
+                .collect(),
+            (_, None | Some(Scalar::Null)) => serde_json::Value::Null,
+            (_, Some(Scalar::Bool(it))) => it.into(),
+            (_, Some(Scalar::Int(it))) => it.into(),
+            (_, Some(Scalar::Float(it))) => it.into(),
+            (_, Some(Scalar::Text(it))) => it.into(),
+        }
+    }
+
+    fn read(text: &str) -> serde_json::Value {
+        let (documents, problems) = crate::manifest::tree::parse(0, text.as_bytes());
+        assert!(problems.is_empty(), "{text}\n{problems:?}");
+        documents.first().map(value).unwrap_or_default()
+    }
+
+    fn any_value() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            // Words that are not among YAML 1.1's booleans, and text that needs quotes.
+            "[a-z]{6,12}".prop_map(Into::into),
+            "[ -~\u{e4}\n]{6,20}[a-z]".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                prop::collection::btree_map("[a-z]{4,8}", inner, 0..4)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// A second opinion: where YAML 1.1 and 1.2 agree, another reader and writer does too.
+        #[test]
+        fn what_another_library_writes_is_read_as_it_reads_it(wanted in any_value()) {
+            let text = serde_yaml::to_string(&wanted).unwrap();
+            let theirs: serde_json::Value = serde_yaml::from_str(&text).unwrap();
+            prop_assert_eq!(&theirs, &wanted);
+            prop_assert_eq!(read(&text), wanted, "{}", text);
+        }
+
+        /// What `get -o yaml` prints is the same text again, to this reader and so to Kubernetes'.
+        #[test]
+        fn text_that_is_written_is_read_as_text(wanted in "[ -~\u{e4}\n\t]{0,12}") {
+            let text = serde_saphyr::to_string(&serde_json::json!({ "key": wanted })).unwrap();
+            prop_assert_eq!(read(&text), serde_json::json!({ "key": wanted }), "{}", text);
         }
     }
 }

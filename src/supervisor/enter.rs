@@ -1,8 +1,10 @@
 //! The first moments of a supervisor: its namespaces, its ids, and a read-only copy of itself.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use anyhow::Context;
 use rustix::fs::CWD;
 use rustix::mount::{
     MountAttrFlags, MountPropagationFlags, OpenTreeFlags, mount_change, open_tree,
@@ -21,41 +23,32 @@ pub fn enter(mode: &str) -> u8 {
     let Ok(socket) = process::inherited(0) else {
         return 125;
     };
-    if let Err(message) = go(mode, &socket) {
-        let failed = FromSupervisor::Failed { message };
-        if let Ok(bytes) = wire::encode(&failed) {
-            seqpacket::send(&socket, &bytes, &[], SendFlags::empty()).ok();
-        }
+    let Err(error) = go(mode, &socket);
+    let failed = FromSupervisor::Failed {
+        message: format!("{error:#}"),
+    };
+    if let Ok(bytes) = wire::encode(&failed) {
+        seqpacket::send(&socket, &bytes, &[], SendFlags::empty()).ok();
     }
     125
 }
 
-fn go(mode: &str, socket: &OwnedFd) -> Result<(), String> {
-    let said = |what: &str| {
-        let what = what.to_owned();
-        move |error: io::Error| format!("{what}: {error}")
-    };
-    process::close_on_exec_from(3).map_err(said("descriptors"))?;
+fn go(mode: &str, socket: &OwnedFd) -> anyhow::Result<Infallible> {
+    process::close_on_exec_from(3).context("descriptors")?;
     // Out of the terminal's foreground group first: an interrupt is the front end's to handle.
-    rustix::process::setsid()
-        .map_err(io::Error::from)
-        .map_err(said("session"))?;
-    let proof = SingleThread::prove().map_err(said("threads"))?;
-    let ids = IdSpace::from_word(mode).ok_or("this is podrun's own command")?;
-    user_namespace::enter(&proof, ids, socket)?;
+    rustix::process::setsid().context("session")?;
+    let proof = SingleThread::prove().context("threads")?;
+    let ids = IdSpace::from_word(mode).context("this is podrun's own command")?;
+    user_namespace::enter(&proof, ids, socket).map_err(anyhow::Error::msg)?;
     // Nothing mounted here reaches the host; what the host mounts still arrives.
     mount_change(
         "/",
         MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
     )
-    .map_err(io::Error::from)
-    .map_err(said("mount propagation"))?;
-    let program = read_only_program().map_err(said("a read-only view of podrun's own binary"))?;
+    .context("mount propagation")?;
+    let program = read_only_program().context("a read-only view of podrun's own binary")?;
     let argv = [c"podrun".to_owned(), c"__supervisor".to_owned()];
-    Err(format!(
-        "execveat: {}",
-        process::execute_descriptor(program.as_fd(), &argv, &[])
-    ))
+    Err(process::execute_descriptor(program.as_fd(), &argv, &[])).context("execveat")
 }
 
 /// This program behind a read-only mount that is in no namespace: whoever gets at it through

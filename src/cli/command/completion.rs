@@ -1,4 +1,4 @@
-//! `podrun completion`: the files that `tests/generated.rs` keeps in step with the command line.
+//! `podrun completion`: the files that `tests/suite/generated.rs` keeps in step with the command line.
 
 use crate::cli::failure::Failure;
 use crate::cli::options::Shell;

@@ -179,14 +179,14 @@ fn pull_config() -> Result<PullConfig, Failure> {
     let home = variable("HOME");
     let mut credentials = Vec::new();
     credentials.extend(variable("REGISTRY_AUTH_FILE"));
-    credentials.extend(variable("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json")));
+    credentials.extend(dirs::runtime_dir().map(|dir| dir.join("containers/auth.json")));
     credentials.extend(variable("DOCKER_CONFIG").map(|dir| dir.join("config.json")));
-    if let Some(home) = &home {
-        credentials.push(home.join(".config/containers/auth.json"));
-        credentials.push(home.join(".docker/config.json"));
-    }
+    // Without HOME the crate would ask the name service, which a static binary has not.
+    let config = home.as_ref().and_then(|_| dirs::config_dir());
+    credentials.extend(config.as_ref().map(|dir| dir.join("containers/auth.json")));
+    credentials.extend(home.map(|home| home.join(".docker/config.json")));
     let configured = variable("CONTAINERS_REGISTRIES_CONF")
-        .or_else(|| home.map(|home| home.join(".config/containers/registries.conf")))
+        .or_else(|| config.map(|dir| dir.join("containers/registries.conf")))
         .filter(|path| path.exists())
         .or_else(|| Some(PathBuf::from("/etc/containers/registries.conf")))
         .filter(|path| path.exists());

@@ -74,10 +74,9 @@ fn verdict(fleet: &Fleet) -> u8 {
                     .and_then(|terminated| terminated.message.as_ref())
                 {
                     let name = &container.name;
-                    render::say(&format!(
-                        "error: pod/{}: container `{name}`: {}",
-                        pod.plan.name,
-                        render::visible(message)
+                    render::error(&format!(
+                        "pod/{}: container `{name}`: {message}",
+                        pod.plan.name
                     ));
                 }
             }

@@ -4,7 +4,10 @@ pub(crate) mod format;
 pub(crate) mod jsonpath;
 pub(crate) mod table;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::AnsiColor;
 
 use crate::cli::failure::Failure;
 use crate::manifest::{self, Problem, Source};
@@ -23,9 +26,19 @@ pub(crate) fn visible(text: &str) -> String {
     result
 }
 
-/// Colour for errors on a terminal that wants it.
-pub(crate) fn stderr_has_color() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+/// Colour for errors on a terminal that wants it (`NO_COLOR`, `CLICOLOR`, `TERM=dumb`).
+fn stderr_has_color() -> bool {
+    AutoStream::choice(&io::stderr()) != ColorChoice::Never
+}
+
+/// The word that a line on standard error begins with; its colour says nothing that it does not.
+fn label(word: &str, color: AnsiColor) -> String {
+    if stderr_has_color() {
+        let style = color.on_default().bold();
+        format!("{style}{word}:{style:#}")
+    } else {
+        format!("{word}:")
+    }
 }
 
 /// A line of data.
@@ -65,7 +78,20 @@ pub(crate) fn say(text: &str) {
 
 /// A warning.
 pub(crate) fn warn(text: &str) {
-    say(&format!("warning: {}", visible(text)));
+    say(&format!(
+        "{} {}",
+        label("warning", AnsiColor::Yellow),
+        visible(text)
+    ));
+}
+
+/// An error of which the exit code tells too.
+pub(crate) fn error(text: &str) {
+    say(&format!(
+        "{} {}",
+        label("error", AnsiColor::Red),
+        visible(text)
+    ));
 }
 
 /// Why a command failed.
@@ -73,9 +99,13 @@ pub(crate) fn failure(failure: &Failure) {
     if failure.message.is_empty() {
         return;
     }
-    say(&format!("error: {}", visible(&failure.message)));
+    error(&failure.message);
     if let Some(hint) = &failure.hint {
-        say(&format!("hint: {}", visible(hint)));
+        say(&format!(
+            "{} {}",
+            label("hint", AnsiColor::Cyan),
+            visible(hint)
+        ));
     }
 }
 
