@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+pub(crate) mod changes;
 pub(crate) mod completion;
 pub(crate) mod doctor;
 pub(crate) mod exec;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::cli::command::changes::Changes;
 use crate::cli::command::get;
 use crate::cli::failure::{FAILED, Failure, TIMED_OUT};
 use crate::cli::options::{Global, WaitFor};
@@ -41,7 +42,7 @@ pub(crate) fn run(global: &Global, options: &WaitFor) -> Result<u8, Failure> {
     let timeout = duration::of_option("--timeout", &options.timeout)?;
     let store = input::open_store(global)?;
     let deadline = Instant::now().checked_add(timeout);
-    let changes = get::Changes::watch(&store)?;
+    let changes = Changes::watch(&store)?;
     let mut code = 0;
     for name in &options.names {
         let found = wait_one(global, &store, &changes, &condition, name, deadline)?;
@@ -87,7 +88,7 @@ fn parse(text: &str) -> Result<Condition, Failure> {
 fn wait_one(
     global: &Global,
     store: &Store,
-    changes: &get::Changes,
+    changes: &Changes,
     condition: &Condition,
     name: &str,
     deadline: Option<Instant>,

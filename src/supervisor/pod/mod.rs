@@ -1,31 +1,35 @@
 //! The loop of one pod.
 
+mod clients;
+mod containers;
+mod ending;
+mod setup;
+
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::process::DumpableBehavior;
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
     timerfd_create, timerfd_settime,
 };
 
 use crate::lifecycle::{Action, Event, Machine, Now};
-use crate::plan::{PLAN_VERSION, PodPlan};
-use crate::runtime::{control_socket, wording};
-use crate::store::{Identity, LogLimits, PodDir, Stream};
-use crate::supervisor::container::{self, Live, Outcome, Surroundings};
-use crate::supervisor::exec::{self, Session};
+use crate::plan::PodPlan;
+use crate::runtime::wording;
+use crate::store::{Identity, PodDir, Stream};
+use crate::supervisor::container::Live;
+use crate::supervisor::control;
+use crate::supervisor::exec::Session;
 use crate::supervisor::sandbox::{self, Pause, Places};
 use crate::supervisor::watch::{Source, Watch};
-use crate::supervisor::{control, sweep};
 use crate::sys::process::{self, SingleThread};
-use crate::sys::{seqpacket, signal};
-use crate::wire::{self, Adopt, FromSupervisor, IdSpace, Reply, Report, Request, ToSupervisor};
+use crate::sys::seqpacket;
+use crate::wire::{self, Adopt, FromSupervisor, IdSpace, Report, ToSupervisor};
 
 /// Bytes read from a pipe at once.
 const READ_SIZE: usize = 256 * 1024;
@@ -95,7 +99,7 @@ impl Pod {
     }
 
     fn set_up(front: &OwnedFd) -> Result<Self, String> {
-        let proof = become_supervisor().map_err(|error| format!("supervisor: {error}"))?;
+        let proof = setup::become_supervisor().map_err(|error| format!("supervisor: {error}"))?;
         let mut buffer = vec![0; READ_SIZE];
         let (length, descriptors) = seqpacket::receive(front, &mut buffer, RecvFlags::empty())
             .map_err(|error| format!("supervisor: {error}"))?;
@@ -110,11 +114,11 @@ impl Pod {
         else {
             return Err("supervisor: descriptors are missing".to_owned());
         };
-        let plan = read_plan(plan)?;
+        let plan = setup::read_plan(plan)?;
         let now = now();
         let pod_dir = PathBuf::from(launch.pod_dir);
         let ready = || -> io::Result<_> {
-            same_directory(&dir, &pod_dir)?;
+            setup::same_directory(&dir, &pod_dir)?;
             let watch = Watch::new()?;
             let timer = timerfd_create(
                 TimerfdClockId::Boottime,
@@ -287,116 +291,6 @@ impl Pod {
         }
     }
 
-    fn start_container(&mut self, container: usize, attempt: u32) -> Option<Event> {
-        let failed = |message: String| {
-            Some(Event::StartFailed {
-                container,
-                reason: "CreateContainerError".to_owned(),
-                message,
-                exit_code: 128,
-            })
-        };
-        let (Some(pause), Some(plan), Ok(index)) = (
-            &self.pause,
-            self.plan.containers.get(container),
-            u32::try_from(container),
-        ) else {
-            return failed("the pod's namespaces are gone".to_owned());
-        };
-        if let Some(previous) = attempt.checked_sub(1) {
-            let directory = self.places.container(plan.name.as_str());
-            self.next_number = self.next_number.wrapping_add(1);
-            let number = self.next_number;
-            // A failure leaves files until the pod is removed, and nothing else.
-            if let Ok(sweeper) = sweep::remove_attempt(&self.proof, &directory, previous)
-                && self.watch.add(&sweeper, Source::Sweeper(number)).is_ok()
-            {
-                self.sweepers.insert(number, sweeper);
-            }
-        }
-        let around = Surroundings {
-            proof: &self.proof,
-            plan: &self.plan,
-            places: &self.places,
-            ids: self.ids,
-            pause,
-            watch: &self.watch,
-        };
-        match container::start(&around, index, plan, attempt, LogLimits::default()) {
-            Ok(live) => {
-                self.containers.insert(index, live);
-                None
-            }
-            Err(error) => failed(format!("the container cannot be made: {error}")),
-        }
-    }
-
-    fn signal(&self, container: usize, signal: i32) {
-        let live = u32::try_from(container)
-            .ok()
-            .and_then(|index| self.containers.get(&index));
-        if let Some(init) = live.and_then(|live| live.init.as_ref()) {
-            process::signal(init, signal).ok();
-        }
-    }
-
-    fn container_spoke(&mut self, index: u32, init_ended: bool) {
-        let Some(live) = self.containers.get_mut(&index) else {
-            return;
-        };
-        let outcome = live.read_report(index, init_ended, &self.watch);
-        let Ok(container) = usize::try_from(index) else {
-            return;
-        };
-        match outcome {
-            Outcome::Pending => {}
-            Outcome::Started => {
-                let event = Event::Started {
-                    container,
-                    id: live.id.clone(),
-                    user: live.user.clone(),
-                };
-                self.step(event);
-            }
-            Outcome::Failed(failure) => {
-                if let Some(live) = self.containers.remove(&index) {
-                    live.end(&mut self.buffer, &self.watch);
-                }
-                let worded = wording::start_failure(&failure);
-                self.step(Event::StartFailed {
-                    container,
-                    reason: worded.reason.to_owned(),
-                    message: worded.message,
-                    exit_code: 128,
-                });
-            }
-        }
-    }
-
-    fn container_ended(&mut self, index: u32) {
-        // What it said before comes first.
-        if self.containers.get(&index).is_some_and(Live::is_starting) {
-            self.container_spoke(index, true);
-        }
-        let Some(live) = self.containers.remove(&index) else {
-            return;
-        };
-        let code = live.end(&mut self.buffer, &self.watch);
-        if let Ok(container) = usize::try_from(index) {
-            self.step(Event::Exited {
-                container,
-                code,
-                oom_killed: false,
-            });
-        }
-    }
-
-    fn copy_output(&mut self, index: u32, stream: Stream) {
-        if let Some(live) = self.containers.get_mut(&index) {
-            live.copy_output(stream, &mut self.buffer, &self.watch);
-        }
-    }
-
     fn pause_spoke(&mut self) -> Result<(), String> {
         let Some(pause) = &self.pause else {
             return Ok(());
@@ -470,159 +364,6 @@ impl Pod {
         }
     }
 
-    fn number(&mut self) -> u32 {
-        self.next_number = self.next_number.wrapping_add(1);
-        self.next_number
-    }
-
-    fn accept(&mut self) {
-        let Some(client) = self.listener.as_ref().and_then(control::accept) else {
-            return;
-        };
-        let number = self.number();
-        if self.watch.add(&client, Source::Client(number)).is_ok() {
-            self.clients.insert(number, client);
-        }
-    }
-
-    fn client_spoke(&mut self, number: u32) {
-        let Some(client) = self.clients.get(&number) else {
-            return;
-        };
-        let received = seqpacket::receive(client, &mut self.buffer, RecvFlags::DONTWAIT);
-        let (length, descriptors) = match received {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Ok((0, _)) | Err(_) => return self.client_left(number),
-            Ok(received) => received,
-        };
-        match wire::decode(self.buffer.get(..length).unwrap_or_default()) {
-            Ok(Request::Exec {
-                container,
-                argv,
-                terminal,
-            }) => {
-                let refused = self.exec(number, container.as_str(), argv, terminal, descriptors);
-                if let (Some(reply), Some(client)) = (refused, self.clients.get(&number)) {
-                    control::answer(client, &reply);
-                }
-            }
-            Ok(Request::Delete { grace_period_ms }) => {
-                if let Some(client) = self.clients.remove(&number) {
-                    self.watch.remove(&client);
-                    self.deleters.push(client);
-                }
-                self.remove = true;
-                self.step(Event::Delete { grace_period_ms });
-            }
-            Err(error) => {
-                control::answer(
-                    client,
-                    &Reply::Refused {
-                        code: 125,
-                        message: error.to_string(),
-                    },
-                );
-            }
-        }
-    }
-
-    fn client_left(&mut self, number: u32) {
-        if let Some(client) = self.clients.remove(&number) {
-            self.watch.remove(&client);
-        }
-        for session in self
-            .sessions
-            .values()
-            .filter(|session| session.client == number)
-        {
-            session.kill();
-        }
-    }
-
-    /// Starts a command; returns the answer when that is not possible.
-    fn exec(
-        &mut self,
-        client: u32,
-        container: &str,
-        argv: Vec<String>,
-        terminal: Option<wire::TerminalSize>,
-        stdio: Vec<OwnedFd>,
-    ) -> Option<Reply> {
-        let refused = |code, message: String| Some(Reply::Refused { code, message });
-        let found = self
-            .plan
-            .containers
-            .iter()
-            .zip(0_u32..)
-            .find(|(plan, _)| plan.name.as_str() == container);
-        let Some((plan, index)) = found else {
-            return refused(4, format!("the pod has no container `{container}`"));
-        };
-        let live = self
-            .containers
-            .get(&index)
-            .filter(|live| !live.is_starting());
-        let (Some(pause), Some(init), Some(user)) = (
-            &self.pause,
-            live.and_then(|live| live.init.as_ref()),
-            live.and_then(|live| live.user.as_ref()),
-        ) else {
-            return refused(1, format!("container `{container}` is not running"));
-        };
-        if argv.is_empty() || (terminal.is_none() && stdio.len() != 3) {
-            return refused(125, "a command and three descriptors are needed".to_owned());
-        }
-        self.next_number = self.next_number.wrapping_add(1);
-        let session = self.next_number;
-        let command = exec::Command {
-            proof: &self.proof,
-            plan: &self.plan,
-            pause,
-            container: plan,
-            user,
-            init,
-            ids: self.ids,
-            argv,
-            terminal,
-            stdio,
-        };
-        match exec::start(&command, session, client, &self.watch) {
-            Ok(started) => {
-                self.sessions.insert(session, started);
-                None
-            }
-            Err(error) => refused(125, format!("no new process can be made: {error}")),
-        }
-    }
-
-    fn command_spoke(&mut self, number: u32, has_ended: bool) {
-        let Some(session) = self.sessions.get_mut(&number) else {
-            return;
-        };
-        let client = self.clients.get(&session.client);
-        let answer = session.read_report(number, has_ended, client, &self.watch);
-        if let Some(reply) = answer {
-            if let Some(client) = client {
-                control::answer(client, &reply);
-            }
-            if let Some(session) = self.sessions.remove(&number) {
-                session.end(&self.watch);
-            }
-        }
-    }
-
-    fn command_ended(&mut self, number: u32) {
-        self.command_spoke(number, true);
-        let Some(session) = self.sessions.remove(&number) else {
-            return;
-        };
-        let client = session.client;
-        let code = session.end(&self.watch);
-        if let Some(client) = self.clients.get(&client) {
-            control::answer(client, &Reply::Exited { code });
-        }
-    }
-
     /// Writes the status down and tells the front end.
     fn publish(&self) {
         let status = self.machine.status(&now());
@@ -657,133 +398,6 @@ impl Pod {
             it_value: value,
         };
         timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &setting).ok();
-    }
-
-    /// Nothing runs and nothing will: the namespaces, mounts and scratch directories go.
-    fn finish(&mut self) {
-        if self.finished {
-            return;
-        }
-        self.finished = true;
-        self.tear_down();
-        self.publish();
-        if self.adopted.is_some() {
-            // Nobody waits for news any more.
-            self.front = None;
-        } else if let Some(front) = &self.front {
-            tell(front, &FromSupervisor::Ended);
-        }
-    }
-
-    fn tear_down(&mut self) {
-        self.listener = None;
-        control_socket::remove(self.runtime_dir.as_fd(), &self.plan.uid);
-        for session in self.sessions.values() {
-            session.kill();
-        }
-        if let Some(forwarder) = self.forwarder.take() {
-            process::signal(&forwarder, libc::SIGKILL).ok();
-            process::reap(&forwarder).ok();
-        }
-        for (_, live) in self.containers.drain() {
-            if let Some(init) = &live.init {
-                process::signal(init, libc::SIGKILL).ok();
-            }
-            live.end(&mut self.buffer, &self.watch);
-        }
-        if let Some(pause) = self.pause.take() {
-            self.watch.remove(&pause.pidfd);
-            pause.end();
-        }
-        for (_, session) in self.sessions.drain() {
-            let client = session.client;
-            let code = session.end(&self.watch);
-            if let Some(client) = self.clients.get(&client) {
-                control::answer(client, &Reply::Exited { code });
-            }
-        }
-        for (_, sweeper) in self.sweepers.drain() {
-            process::reap(&sweeper).ok();
-        }
-        sandbox::unmount(&self.plan, &self.places);
-    }
-
-    /// The last act: an ended pod keeps its record and logs, a removed one nothing.
-    fn leave(&mut self) {
-        if self.remove {
-            self.dir.remove().ok();
-        } else {
-            sweep::remove_scratch(&self.places.pod_dir);
-        }
-        for client in self.deleters.drain(..) {
-            control::answer(client, &Reply::Deleted);
-        }
-    }
-
-    /// The pod cannot be set up: nothing of it stays.
-    fn give_up(&mut self, message: String) -> u8 {
-        self.tear_down();
-        self.remove = true;
-        self.leave();
-        if let Some(front) = self.front.take() {
-            tell(&front, &FromSupervisor::Failed { message });
-        }
-        125
-    }
-}
-
-/// The process' own state: no descriptor of the caller's, no terminal, no directory, nothing that
-/// another process of the same user could read.
-fn become_supervisor() -> io::Result<SingleThread> {
-    let null = rustix::fs::open(
-        "/dev/null",
-        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )?;
-    for number in 0..=2 {
-        process::install_descriptor(null.as_fd(), number)?;
-    }
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    rustix::process::setrlimit(
-        rustix::process::Resource::Core,
-        rustix::process::Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    )?;
-    rustix::process::chdir("/")?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    rustix::thread::set_name(c"podrun-pod")?;
-    signal::block_all()?;
-    SingleThread::prove()
-}
-
-fn read_plan(file: OwnedFd) -> Result<PodPlan, String> {
-    let mut bytes = Vec::new();
-    std::fs::File::from(file)
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("the pod's plan: {error}"))?;
-    let plan: PodPlan =
-        serde_json::from_slice(&bytes).map_err(|error| format!("the pod's plan: {error}"))?;
-    if plan.version == PLAN_VERSION {
-        Ok(plan)
-    } else {
-        Err(format!(
-            "the pod's plan has version {}, not {PLAN_VERSION}",
-            plan.version
-        ))
-    }
-}
-
-/// The path must lead to the directory that the front end has locked.
-fn same_directory(dir: &OwnedFd, path: &std::path::Path) -> io::Result<()> {
-    let locked = rustix::fs::fstat(dir)?;
-    let named = rustix::fs::fstat(sandbox::open_directory(path)?)?;
-    if (locked.st_dev, locked.st_ino) == (named.st_dev, named.st_ino) {
-        Ok(())
-    } else {
-        Err(io::Error::other("the pod's directory was replaced"))
     }
 }
 

@@ -1,0 +1,84 @@
+//! The end of a pod: what it had goes, in an order in which nothing is left.
+
+use std::os::fd::AsFd;
+
+use crate::runtime::control_socket;
+use crate::supervisor::pod::{Pod, tell};
+use crate::supervisor::sandbox;
+use crate::supervisor::{control, sweep};
+use crate::sys::process;
+use crate::wire::{FromSupervisor, Reply};
+
+impl Pod {
+    /// Nothing runs and nothing will: the namespaces, mounts and scratch directories go.
+    pub(super) fn finish(&mut self) {
+        if self.finished {
+            return;
+        }
+        self.finished = true;
+        self.tear_down();
+        self.publish();
+        if self.adopted.is_some() {
+            // Nobody waits for news any more.
+            self.front = None;
+        } else if let Some(front) = &self.front {
+            tell(front, &FromSupervisor::Ended);
+        }
+    }
+
+    fn tear_down(&mut self) {
+        self.listener = None;
+        control_socket::remove(self.runtime_dir.as_fd(), &self.plan.uid);
+        for session in self.sessions.values() {
+            session.kill();
+        }
+        if let Some(forwarder) = self.forwarder.take() {
+            process::signal(&forwarder, libc::SIGKILL).ok();
+            process::reap(&forwarder).ok();
+        }
+        for (_, live) in self.containers.drain() {
+            if let Some(init) = &live.init {
+                process::signal(init, libc::SIGKILL).ok();
+            }
+            live.end(&mut self.buffer, &self.watch);
+        }
+        if let Some(pause) = self.pause.take() {
+            self.watch.remove(&pause.pidfd);
+            pause.end();
+        }
+        for (_, session) in self.sessions.drain() {
+            let client = session.client;
+            let code = session.end(&self.watch);
+            if let Some(client) = self.clients.get(&client) {
+                control::answer(client, &Reply::Exited { code });
+            }
+        }
+        for (_, sweeper) in self.sweepers.drain() {
+            process::reap(&sweeper).ok();
+        }
+        sandbox::unmount(&self.plan, &self.places);
+    }
+
+    /// The last act: an ended pod keeps its record and logs, a removed one nothing.
+    pub(super) fn leave(&mut self) {
+        if self.remove {
+            self.dir.remove().ok();
+        } else {
+            sweep::remove_scratch(&self.places.pod_dir);
+        }
+        for client in self.deleters.drain(..) {
+            control::answer(client, &Reply::Deleted);
+        }
+    }
+
+    /// The pod cannot be set up: nothing of it stays.
+    pub(super) fn give_up(&mut self, message: String) -> u8 {
+        self.tear_down();
+        self.remove = true;
+        self.leave();
+        if let Some(front) = self.front.take() {
+            tell(&front, &FromSupervisor::Failed { message });
+        }
+        125
+    }
+}
