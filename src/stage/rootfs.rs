@@ -93,7 +93,8 @@ fn mount_root(setup: &ContainerSetup<'_>) -> Result<OwnedFd, Failure> {
         "overlay",
         through(&target).as_str(),
         "overlay",
-        MountFlags::empty(),
+        // A device node of the image's is a name and no more; the real ones are in /dev.
+        MountFlags::NODEV,
         Some(options.as_c_str()),
     )
     .at(Step::RootFilesystem, "overlay")?;

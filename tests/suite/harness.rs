@@ -325,12 +325,14 @@ impl Podrun {
     /// What the probe reports as the first process of a pod's only container, and as an exec'd one.
     #[track_caller]
     pub(crate) fn reports(&self, name: &str) -> (Value, Value) {
-        let log = self.run(["logs", name]).ok().stdout;
-        let first = log
-            .lines()
-            .find(|line| line.starts_with('{'))
-            .expect("the probe reports");
-        let init = serde_json::from_str(first).expect("the report is JSON");
+        let mut init = None;
+        until("the probe reports", || {
+            let log = self.run(["logs", name]).ok().stdout;
+            let line = log.lines().find(|line| line.starts_with('{'));
+            init = line.map(|line| serde_json::from_str(line).expect("the report is JSON"));
+            init.is_some()
+        });
+        let init = init.unwrap();
         let said = self
             .run(["exec", name, "--", "/probe", "report"])
             .ok()
@@ -491,9 +493,10 @@ impl Running {
         let bytes = stdout.join().unwrap();
         let stderr = String::from_utf8_lossy(&stderr.join().unwrap()).into_owned();
         let stdout = String::from_utf8_lossy(&bytes).into_owned();
+        let shown: String = stdout.chars().take(4000).collect();
         assert!(
             in_time,
-            "{what} does not end\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+            "{what} does not end\n--- stdout\n{shown}\n--- stderr\n{stderr}"
         );
         Output {
             code,

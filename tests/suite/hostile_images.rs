@@ -280,7 +280,8 @@ fn a_device_of_a_layer_is_no_device() {
     ));
     let container = json!({ "name": "a", "image": image, "imagePullPolicy": "Never", "command": ["/probe", "read", "/kmem"] });
     let output = podrun.run_pod(&once("kmem", &[container]));
-    assert_ne!(output.code, 0, "the device could be read");
+    // It may be there as a name, or not at all, when this user may not make one.
+    assert_eq!(output.code, 99, "the device could be read");
 }
 
 #[test]
