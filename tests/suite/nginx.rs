@@ -181,8 +181,10 @@ fn nginx_from_a_registry_serves_what_its_neighbour_writes() {
         "volumeMounts": [{ "name": "site", "mountPath": "/var/www/html", "readOnly": true }],
     });
     if mode() == Mode::Single {
-        // There is no second user to hand the connections to.
-        web["args"] = json!(["nginx", "-g", "daemon off; master_process off;"]);
+        // There is no second user to hand files and connections to.
+        let script = "sed 's/^user .*/user root;/' /etc/nginx/nginx.conf >/tmp/nginx.conf; \
+            exec nginx -c /tmp/nginx.conf -g 'daemon off; master_process off;'";
+        web["args"] = json!(["sh", "-c", script]);
     }
     let writer = json!({
         "name": "writer", "image": busybox,
