@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
 const ROUNDS: usize = 15;
@@ -102,7 +103,7 @@ impl Bench {
             "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n",
         )
         .unwrap();
-        let podman = ["podman", "runc"].iter().all(|name| {
+        let podman = ["podman", "runc", "catatonit"].iter().all(|name| {
             Command::new(name)
                 .arg("--version")
                 .stdout(Stdio::null())
@@ -111,7 +112,7 @@ impl Bench {
                 .is_ok_and(|status| status.success())
         });
         if !podman {
-            eprintln!("podman and runc are not installed: their column stays empty");
+            eprintln!("podman, runc and catatonit are not all installed: their column stays empty");
         }
         let this = Self {
             scratch,
@@ -223,8 +224,15 @@ impl Bench {
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
-        let mut bytes = vec![0; containers];
-        fifo.read_exact(&mut bytes).unwrap();
+        for _ in 0..containers {
+            let patience = Timespec {
+                tv_sec: 60,
+                tv_nsec: 0,
+            };
+            let ready = poll(&mut [PollFd::new(fifo, PollFlags::IN)], Some(&patience));
+            assert_eq!(ready, Ok(1), "no container of {command:?} writes");
+            fifo.read_exact(&mut [0]).unwrap();
+        }
         (start.elapsed(), child)
     }
 }

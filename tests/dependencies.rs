@@ -123,6 +123,9 @@ fn every_crate_comes_from_a_registry() {
     }
 }
 
+/// Small crates of which two of podrun's dependencies want different versions.
+const TWICE: &[&str] = &["base64"];
+
 #[test]
 fn no_banned_crate_and_no_dependency_twice() {
     let metadata = metadata();
@@ -136,7 +139,10 @@ fn no_banned_crate_and_no_dependency_twice() {
             .push(package["version"].as_str().unwrap());
     }
     let declared = manifest_dependencies(&metadata, "normal");
-    for name in declared {
+    for name in declared
+        .iter()
+        .filter(|name| !TWICE.contains(&name.as_str()))
+    {
         let versions = &versions[name.as_str()];
         assert_eq!(versions.len(), 1, "{name} is in the tree as {versions:?}");
     }

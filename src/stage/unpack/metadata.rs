@@ -1,0 +1,150 @@
+//! Owners, modes, times and extended attributes: read from an entry's headers, put on its file.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::beneath::open_directory;
+use super::stream::Counted;
+use super::{Ownership, UnpackError, Unpacker, bad_stream, failed, invalid, shown};
+
+/// The metadata of an entry.
+pub(super) struct Entry {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mode: Mode,
+    pub(super) times: Timestamps,
+    pub(super) attributes: Vec<(String, Vec<u8>)>,
+}
+
+impl Unpacker<'_> {
+    /// Owner, mode and times of what cannot be opened without an effect.
+    pub(super) fn finish_node(
+        &mut self,
+        parent: &OwnedFd,
+        name: &[u8],
+        entry: &Entry,
+    ) -> Result<(), UnpackError> {
+        if self.ownership == Ownership::Exact {
+            rustix::fs::chownat(
+                parent,
+                name,
+                Some(Uid::from_raw(entry.uid)),
+                Some(Gid::from_raw(entry.gid)),
+                AtFlags::SYMLINK_NOFOLLOW,
+            )
+            .map_err(failed("given its owner", name))?;
+        }
+        // It was made in this call and is no link.
+        rustix::fs::chmodat(parent, name, entry.mode, AtFlags::empty())
+            .map_err(failed("given its mode", name))?;
+        rustix::fs::utimensat(parent, name, &entry.times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(failed("given its time", name))
+    }
+
+    /// Owner first: a change of owner takes the setuid bit and the capabilities away.
+    pub(super) fn finish_file(
+        &mut self,
+        file: &OwnedFd,
+        name: &[u8],
+        entry: &Entry,
+    ) -> Result<(), UnpackError> {
+        match self.ownership {
+            Ownership::Exact => rustix::fs::fchown(
+                file,
+                Some(Uid::from_raw(entry.uid)),
+                Some(Gid::from_raw(entry.gid)),
+            )
+            .map_err(failed("given its owner", name))?,
+            Ownership::Squash => {
+                if (entry.uid, entry.gid) != (0, 0) {
+                    self.note("all files belong to user 0: no other id exists here");
+                }
+            }
+        }
+        rustix::fs::fchmod(file, entry.mode).map_err(failed("given its mode", name))?;
+        for (attribute, value) in &entry.attributes {
+            match rustix::fs::fsetxattr(file, attribute.as_str(), value, XattrFlags::empty()) {
+                Ok(()) => {}
+                Err(Errno::NOTSUP | Errno::PERM | Errno::INVAL) => {
+                    self.note("some extended attributes were left out");
+                }
+                Err(errno) => return Err(failed("given its attributes", name)(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish_root(&mut self, entry: &Entry) -> Result<(), UnpackError> {
+        let root = open_directory(self.target, b".").map_err(failed("opened", b"/"))?;
+        self.finish_file(&root, b"/", entry)?;
+        self.directories.push((Vec::new(), entry.times.clone()));
+        Ok(())
+    }
+}
+
+pub(super) fn metadata(
+    tar: &mut tar::Entry<'_, &mut Counted>,
+    path: &[u8],
+) -> Result<Entry, UnpackError> {
+    let header = tar.header();
+    let id = |value: io::Result<u64>| {
+        value
+            .ok()
+            .and_then(|id| u32::try_from(id).ok())
+            .filter(|id| *id != u32::MAX)
+    };
+    let (Some(uid), Some(gid)) = (id(header.uid()), id(header.gid())) else {
+        return invalid(format!("`{}` has no valid owner", shown(path)));
+    };
+    let mode = header.mode().map_err(|error| bad_stream(&error))? & 0o7777;
+    let seconds = i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0);
+    let (mut uid, mut gid) = (uid, gid);
+    let mut attributes = Vec::new();
+    if let Ok(Some(extensions)) = tar.pax_extensions() {
+        for extension in extensions {
+            let extension = extension.map_err(|error| bad_stream(&error))?;
+            let Ok(key) = extension.key() else { continue };
+            let number = || {
+                extension
+                    .value()
+                    .ok()
+                    .and_then(|text| text.parse::<u32>().ok())
+            };
+            match key {
+                "uid" => uid = number().filter(|id| *id != u32::MAX).unwrap_or(uid),
+                "gid" => gid = number().filter(|id| *id != u32::MAX).unwrap_or(gid),
+                key => {
+                    if let Some(name) = key.strip_prefix("SCHILY.xattr.")
+                        && is_kept(name)
+                    {
+                        attributes.push((name.to_owned(), extension.value_bytes().to_vec()));
+                    }
+                }
+            }
+        }
+    }
+    let time = Timespec {
+        tv_sec: seconds,
+        tv_nsec: 0,
+    };
+    Ok(Entry {
+        uid,
+        gid,
+        mode: Mode::from_raw_mode(mode),
+        times: Timestamps {
+            last_access: time,
+            last_modification: time,
+        },
+        attributes,
+    })
+}
+
+/// The user's own attributes and file capabilities; never what steers overlay, an LSM or the
+/// integrity subsystem.
+fn is_kept(name: &str) -> bool {
+    let steers_overlay = name.contains(".overlay.");
+    (name.starts_with("user.") && !steers_overlay) || name == "security.capability"
+}

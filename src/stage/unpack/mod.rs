@@ -1,0 +1,361 @@
+//! Unpacking a layer: hostile input, written with privileges.
+//!
+//! Each layer has a directory of its own. Nothing is reached by a path: a parent is opened with
+//! `openat2(2)` that cannot leave the directory, an entry is made in its parent's descriptor and
+//! never over something that exists. `tar` is the reader only.
+
+mod beneath;
+mod entries;
+mod metadata;
+mod stream;
+mod whiteout;
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufReader, Seek};
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::Timestamps;
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+use tar::EntryType;
+
+use beneath::open_directory;
+use stream::{Counted, decompress};
+
+/// Bounds of one layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the uncompressed archive, and of the files in it.
+    pub max_bytes: u64,
+    /// Entries.
+    pub max_entries: usize,
+    /// Components of a path.
+    pub max_depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_bytes: 64 << 30,
+            max_entries: 1_000_000,
+            max_depth: 256,
+        }
+    }
+}
+
+/// Whether files get the owners the layer names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// They do.
+    Exact,
+    /// Only one id exists; all files are its.
+    Squash,
+}
+
+/// Which attribute says that a directory hides those below (overlayfs.rst).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpaqueAttribute {
+    /// `trusted.overlay.opaque`
+    Trusted,
+    /// `user.overlay.opaque`, for overlays mounted with `userxattr`.
+    User,
+}
+
+/// What was unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// SHA-256 of the uncompressed archive.
+    pub diff_id: String,
+    /// Its length.
+    pub bytes: u64,
+    /// What could not be kept.
+    pub warnings: Vec<String>,
+}
+
+/// Why a layer is not unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnpackError {
+    /// The layer breaks a rule.
+    Invalid(String),
+    /// The machine said no.
+    Failed(String),
+}
+
+fn invalid<T>(message: impl Into<String>) -> Result<T, UnpackError> {
+    Err(UnpackError::Invalid(message.into()))
+}
+
+fn shown(name: &[u8]) -> String {
+    name.escape_ascii().to_string().chars().take(200).collect()
+}
+
+fn failed(what: &str, name: &[u8]) -> impl FnOnce(Errno) -> UnpackError {
+    let text = format!("{} cannot be {what}", shown(name));
+    move |errno| match errno {
+        Errno::INVAL if text.ends_with("given its owner") => UnpackError::Failed(format!(
+            "{text}: the id does not exist for this user (a larger range in /etc/subuid and /etc/subgid is needed)"
+        )),
+        _ => UnpackError::Failed(format!("{text}: {}", io::Error::from(errno))),
+    }
+}
+
+/// Unpacks a layer, compressed or not, into an empty directory.
+///
+/// # Errors
+/// As [`UnpackError`] says; the directory's content is of no use then.
+pub fn run(
+    mut layer: File,
+    target: BorrowedFd<'_>,
+    ownership: Ownership,
+    opaque: OpaqueAttribute,
+    limits: &Limits,
+) -> Result<Report, UnpackError> {
+    layer
+        .rewind()
+        .map_err(|error| UnpackError::Failed(error.to_string()))?;
+    let reader = decompress(BufReader::with_capacity(256 * 1024, layer))?;
+    let mut counted = Counted {
+        inner: reader,
+        hash: Sha256::new(),
+        bytes: 0,
+        limit: limits.max_bytes,
+        is_over: false,
+    };
+    let mut unpacker = Unpacker {
+        target,
+        ownership,
+        opaque,
+        limits,
+        parent: None,
+        hidden: HashSet::new(),
+        directories: Vec::new(),
+        written: 0,
+        warnings: Vec::new(),
+        noted: HashSet::new(),
+    };
+    let result = unpacker.all(&mut counted);
+    if counted.is_over {
+        return too_large(limits);
+    }
+    result?;
+    unpacker.set_directory_times();
+    // What follows the end of the archive belongs to the digest as well.
+    io::copy(&mut counted, &mut io::sink()).map_err(|error| bad_stream(&error))?;
+    if counted.is_over {
+        return too_large(limits);
+    }
+    let mut diff_id = String::new();
+    for byte in counted.hash.finalize() {
+        write!(diff_id, "{byte:02x}").ok();
+    }
+    Ok(Report {
+        diff_id,
+        bytes: counted.bytes,
+        warnings: unpacker.warnings,
+    })
+}
+
+fn too_large<T>(limits: &Limits) -> Result<T, UnpackError> {
+    invalid(format!(
+        "it unpacks to more than {} bytes",
+        limits.max_bytes
+    ))
+}
+
+fn bad_stream(error: &io::Error) -> UnpackError {
+    UnpackError::Invalid(format!(
+        "it cannot be read: {}",
+        shown(error.to_string().as_bytes())
+    ))
+}
+
+struct Unpacker<'a> {
+    target: BorrowedFd<'a>,
+    ownership: Ownership,
+    opaque: OpaqueAttribute,
+    limits: &'a Limits,
+    /// The parent of the last entry, if nothing since could have changed what its path means.
+    parent: Option<(Vec<u8>, OwnedFd)>,
+    /// Names that this layer hides, so that a directory made there hides what is below.
+    hidden: HashSet<Vec<u8>>,
+    directories: Vec<(Vec<u8>, Timestamps)>,
+    /// Bytes of all files so far.
+    written: u64,
+    warnings: Vec<String>,
+    noted: HashSet<&'static str>,
+}
+
+impl Unpacker<'_> {
+    fn all(&mut self, reader: &mut Counted) -> Result<(), UnpackError> {
+        let mut archive = tar::Archive::new(reader);
+        let entries = archive.entries().map_err(|error| bad_stream(&error))?;
+        for (count, entry) in entries.enumerate() {
+            if count >= self.limits.max_entries {
+                return invalid(format!(
+                    "it has more than {} entries",
+                    self.limits.max_entries
+                ));
+            }
+            let mut entry = entry.map_err(|error| bad_stream(&error))?;
+            self.one(&mut entry)?;
+        }
+        Ok(())
+    }
+
+    /// Says something once per layer.
+    fn note(&mut self, what: &'static str) {
+        if self.noted.insert(what) {
+            self.warnings.push(what.to_owned());
+        }
+    }
+
+    /// The components of a path; links and `..` in names are not followed anywhere.
+    fn components(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, UnpackError> {
+        let mut names = Vec::new();
+        if path.len() > 4096 {
+            return invalid("a path is longer than 4096 bytes");
+        }
+        for name in path.split(|byte| *byte == b'/') {
+            match name {
+                b"" | b"." => {}
+                b".." => return invalid(format!("`{}` leads upwards", shown(path))),
+                name if name.contains(&0) => {
+                    return invalid(format!("`{}` contains a NUL byte", shown(path)));
+                }
+                name if name.len() > 255 => {
+                    return invalid(format!(
+                        "`{}` has a name of more than 255 bytes",
+                        shown(path)
+                    ));
+                }
+                name => names.push(name.to_vec()),
+            }
+        }
+        if names.len() > self.limits.max_depth {
+            return invalid(format!("`{}` is too deep", shown(path)));
+        }
+        Ok(names)
+    }
+
+    fn one(&mut self, tar: &mut tar::Entry<'_, &mut Counted>) -> Result<(), UnpackError> {
+        let kind = tar.header().entry_type();
+        if matches!(
+            kind,
+            EntryType::XGlobalHeader
+                | EntryType::XHeader
+                | EntryType::GNULongName
+                | EntryType::GNULongLink
+        ) {
+            return Ok(());
+        }
+        let path = tar.path_bytes().into_owned();
+        let mut names = self.components(&path)?;
+        let entry = metadata::metadata(tar, &path)?;
+        let Some(name) = names.pop() else {
+            if kind == EntryType::Directory {
+                return self.finish_root(&entry);
+            }
+            return invalid(format!("`{}` is not the name of a file", shown(&path)));
+        };
+        if let Some(hidden) = name.strip_prefix(b".wh.") {
+            return self.whiteout(&names, hidden, &path);
+        }
+        match kind {
+            EntryType::Directory => self.directory(&names, &name, &entry),
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                self.file(&names, &name, &entry, tar)
+            }
+            EntryType::Symlink => {
+                let link = tar
+                    .link_name_bytes()
+                    .map(std::borrow::Cow::into_owned)
+                    .unwrap_or_default();
+                self.symlink(&names, &name, &entry, &link)
+            }
+            EntryType::Link => {
+                let link = tar
+                    .link_name_bytes()
+                    .map(std::borrow::Cow::into_owned)
+                    .unwrap_or_default();
+                self.hard_link(&names, &name, &link)
+            }
+            EntryType::Fifo => self.fifo(&names, &name, &entry),
+            EntryType::Char | EntryType::Block => {
+                let number = (
+                    tar.header().device_major().ok().flatten().unwrap_or(0),
+                    tar.header().device_minor().ok().flatten().unwrap_or(0),
+                );
+                self.device(&names, &name, &entry, kind, number)
+            }
+            _ => invalid(format!("`{}` is of an unknown type", shown(&path))),
+        }
+    }
+
+    /// At the end: making an entry changes its parent's time.
+    fn set_directory_times(&self) {
+        for (path, times) in self.directories.iter().rev() {
+            let path: &[u8] = if path.is_empty() { b"." } else { path };
+            if let Ok(directory) = open_directory(self.target, path) {
+                rustix::fs::futimens(&directory, times).ok();
+            }
+        }
+    }
+}
+
+fn full(names: &[Vec<u8>], name: &[u8]) -> Vec<u8> {
+    let mut path = names.join(&b'/');
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    /// An archive with one sparse file: all of it a hole, no data.
+    fn sparse(length: u64) -> Vec<u8> {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("hole").unwrap();
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(0);
+        header.set_entry_type(tar::EntryType::GNUSparse);
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.set_real_size(length);
+        gnu.sparse[0].set_offset(length);
+        gnu.sparse[0].set_length(0);
+        header.set_cksum();
+        let mut archive = header.as_bytes().to_vec();
+        archive.resize(archive.len() + 1024, 0);
+        archive
+    }
+
+    #[test]
+    fn the_holes_of_a_sparse_file_count() {
+        for (length, limit, fits) in [(1 << 20, 1 << 20, true), (64 << 20, 1 << 20, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let target = File::open(dir.path()).unwrap();
+            let mut layer = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut layer, &sparse(length)).unwrap();
+            let limits = Limits {
+                max_bytes: limit,
+                ..Limits::default()
+            };
+            let opaque = OpaqueAttribute::User;
+            let result = run(layer, target.as_fd(), Ownership::Squash, opaque, &limits);
+            let is_too_large = matches!(&result, Err(UnpackError::Invalid(why)) if why.contains("unpacks to more"));
+            assert_eq!(result.is_ok(), fits, "{result:?}");
+            assert_eq!(is_too_large, !fits, "{result:?}");
+            let written = dir.path().join("hole").metadata().unwrap().len();
+            assert!(written <= limit + 1, "{written} bytes");
+        }
+    }
+}
