@@ -78,14 +78,45 @@ pub struct Handover<'a> {
     pub listeners: Vec<OwnedFd>,
 }
 
+/// A supervisor that has no pod yet. It executes and makes its namespaces while the front end still
+/// reads files and makes plans. Dropping it ends it.
+#[derive(Debug)]
+pub struct Ahead(Option<(Child, OwnedFd)>);
+
+impl Ahead {
+    /// Starts one; its ids are mapped when it gets its pod.
+    ///
+    /// # Errors
+    /// As [`SpawnError`] says.
+    pub fn start(ids: &IdMap) -> Result<Self, SpawnError> {
+        Ok(Self(Some(spawn_stage("__supervise", ids)?)))
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        if let Some((mut child, socket)) = self.0.take() {
+            drop(socket);
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
+
 impl Supervisor {
-    /// Starts the supervisor of one pod.
+    /// Hands a pod to a supervisor.
     ///
     /// # Errors
     /// As [`SpawnError`] says; nothing is left behind.
-    pub fn start(ids: &IdMap, plan: &PodPlan, handover: &Handover<'_>) -> Result<Self, SpawnError> {
-        let (child, socket) = start_stage("__supervise", ids)?;
+    pub fn start(
+        mut ahead: Ahead,
+        ids: &IdMap,
+        plan: &PodPlan,
+        handover: &Handover<'_>,
+    ) -> Result<Self, SpawnError> {
+        let (child, socket) = ahead.0.take().ok_or(SpawnError::Lost)?;
         let supervisor = Self { child, socket };
+        map_ids(&supervisor.child, &supervisor.socket, ids)?;
         let sealed = seal_plan(plan)?;
         let launch = ToSupervisor::Launch(Launch {
             pod_dir: handover.pod_dir_path.clone(),
@@ -143,6 +174,12 @@ impl Supervisor {
 /// Re-executes podrun as a stage in the id space of `ids`: its standard input is the other end of
 /// the returned socket, its environment is empty.
 pub(crate) fn start_stage(name: &str, ids: &IdMap) -> Result<(Child, OwnedFd), SpawnError> {
+    let (child, ours) = spawn_stage(name, ids)?;
+    map_ids(&child, &ours, ids)?;
+    Ok((child, ours))
+}
+
+fn spawn_stage(name: &str, ids: &IdMap) -> Result<(Child, OwnedFd), SpawnError> {
     let (ours, theirs) = seqpacket::pair().map_err(SpawnError::Socket)?;
     // Through /proc/self/exe, so that a binary that was replaced meanwhile is not mixed in.
     let child = Command::new("/proc/self/exe")
@@ -153,16 +190,21 @@ pub(crate) fn start_stage(name: &str, ids: &IdMap) -> Result<(Child, OwnedFd), S
         .stderr(Stdio::null())
         .spawn()
         .map_err(SpawnError::Spawn)?;
+    Ok((child, ours))
+}
+
+/// Maps the ids of a stage that waits for it in its new user namespace.
+fn map_ids(child: &Child, socket: &OwnedFd, ids: &IdMap) -> Result<(), SpawnError> {
     if let IdMap::Ranges(ranges) = ids {
-        match receive(&ours)? {
+        match receive(socket)? {
             FromSupervisor::Unshared => {}
             other => return Err(unexpected(&other)),
         }
         ranges.write(child.id()).map_err(SpawnError::IdMap)?;
         let bytes = wire::encode(&ToSupervisor::Mapped)?;
-        seqpacket::send(&ours, &bytes, &[], SendFlags::empty()).map_err(SpawnError::Socket)?;
+        seqpacket::send(socket, &bytes, &[], SendFlags::empty()).map_err(SpawnError::Socket)?;
     }
-    Ok((child, ours))
+    Ok(())
 }
 
 fn receive(socket: &OwnedFd) -> Result<FromSupervisor, SpawnError> {

@@ -12,7 +12,7 @@ use rustix::process::DumpableBehavior;
 use crate::plan::{Network, PodPlan};
 use crate::stage::confine;
 use crate::stage::{At, Reporter};
-use crate::sys::process::{self, SingleThread, exit_now};
+use crate::sys::process::{self, Reloadable, SingleThread, exit_now};
 use crate::wire::{Failure, Report, Step};
 
 /// What pause needs.
@@ -35,12 +35,14 @@ pub fn run(
     setup: &PauseSetup<'_>,
     lifeline: BorrowedFd<'_>,
 ) -> ! {
+    // While there is a `/proc`.
+    let memory = Reloadable::find();
     if let Err(failure) = set_up(proof, setup) {
         reporter.send(&Report::Failed(failure), &[]);
         exit_now(125);
     }
     reporter.send(&Report::Ready, &[]);
-    hold(lifeline)
+    hold(lifeline, &memory)
 }
 
 fn set_up(proof: &SingleThread, setup: &PauseSetup<'_>) -> Result<(), Failure> {
@@ -64,7 +66,7 @@ fn set_up(proof: &SingleThread, setup: &PauseSetup<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn hold(lifeline: BorrowedFd<'_>) -> ! {
+fn hold(lifeline: BorrowedFd<'_>, memory: &Reloadable) -> ! {
     // The lifeline takes the place of stdio; every other descriptor goes, the report socket too.
     for number in 0..=2 {
         if process::install_descriptor(lifeline, number).is_err() {
@@ -78,6 +80,8 @@ fn hold(lifeline: BorrowedFd<'_>) -> ! {
         exit_now(125)
     };
     let lifeline = rustix::stdio::stdin();
+    // It has everything the supervisor had when it was cloned, and needs next to nothing of it.
+    memory.release();
     loop {
         let mut ready = [
             PollFd::new(&lifeline, PollFlags::IN),

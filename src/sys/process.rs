@@ -289,47 +289,58 @@ pub fn die_with_parent() -> io::Result<()> {
     ))?)
 }
 
-/// Gives the pages of this program's own file mappings back to the page cache
-/// (`madvise(2)` `MADV_PAGEOUT`): a supervisor that waits for hours keeps almost nothing resident,
-/// and minor faults bring back what it needs.
-pub fn release_file_pages() {
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else {
-        return;
-    };
-    for line in maps.lines() {
-        let mut fields = line.split_ascii_whitespace();
-        let (Some(range), Some(access), Some(_), Some(_), Some(inode)) = (
-            fields.next(),
-            fields.next(),
-            fields.next(),
-            fields.next(),
-            fields.next(),
-        ) else {
-            continue;
-        };
-        // Only private read-only mappings of the program: a page that was written has no other home.
-        if inode == "0" || access.contains('w') {
-            continue;
+/// Memory that this process can have back at any time: the program's code and constants. They are
+/// looked up while `/proc` can be read and given up when nothing is urgent any more.
+#[derive(Debug, Default)]
+pub struct Reloadable(Vec<(usize, usize)>);
+
+impl Reloadable {
+    /// Finds it; nothing where `/proc` cannot be read.
+    pub fn find() -> Self {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        Self(maps.lines().filter_map(reloadable).collect())
+    }
+
+    /// Lets go of it (`madvise(2)` `MADV_DONTNEED`; minor faults bring pages back from the page
+    /// cache), and of what the allocator keeps free. A process that waits for hours keeps almost
+    /// nothing resident. `MADV_PAGEOUT` would not do: it passes by pages that others map as well.
+    pub fn release(&self) {
+        for (start, end) in &self.0 {
+            // SAFETY: the range is one mapping of this process, which unmaps none of its program;
+            // it is backed by the program's file and was never written, so the next access reads
+            // the same bytes again.
+            unsafe {
+                libc::madvise(
+                    ptr::with_exposed_provenance_mut::<libc::c_void>(*start),
+                    end.saturating_sub(*start),
+                    libc::MADV_DONTNEED,
+                )
+            };
         }
-        let Some((start, end)) = range.split_once('-') else {
-            continue;
-        };
-        let (Ok(start), Ok(end)) = (
-            usize::from_str_radix(start, 16),
-            usize::from_str_radix(end, 16),
-        ) else {
-            continue;
-        };
-        // SAFETY: MADV_PAGEOUT changes no content: clean file pages are dropped and read again
-        // on the next access. The range is one mapping of this process, just listed.
+        #[cfg(target_env = "gnu")]
+        // SAFETY: it takes any number and only gives back what is free.
         unsafe {
-            libc::madvise(
-                ptr::with_exposed_provenance_mut::<libc::c_void>(start),
-                end.saturating_sub(start),
-                libc::MADV_PAGEOUT,
-            )
+            libc::malloc_trim(0)
         };
     }
+}
+
+/// A line of `/proc/self/maps` as a range, if it is code, or the constants at the beginning of the
+/// file. Other read-only mappings may hold what relocation has written before they were protected.
+fn reloadable(line: &str) -> Option<(usize, usize)> {
+    let mut fields = line.split_ascii_whitespace();
+    let (range, access, offset) = (fields.next()?, fields.next()?, fields.next()?);
+    let is_file = fields.nth(1)? != "0";
+    let is_code = access == "r-xp";
+    let is_constant = access == "r--p" && offset.bytes().all(|digit| digit == b'0');
+    if !is_file || !(is_code || is_constant) {
+        return None;
+    }
+    let (start, end) = range.split_once('-')?;
+    Some((
+        usize::from_str_radix(start, 16).ok()?,
+        usize::from_str_radix(end, 16).ok()?,
+    ))
 }
 
 /// Closes every descriptor but 0, 1, 2 and those in `keep`: what a process does before it enters
@@ -360,5 +371,30 @@ fn close_between(first: libc::c_uint, last: libc::c_uint) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_code_and_constants_can_be_loaded_again() {
+        let range = Some((0x20_0000, 0x37_f000));
+        for (rest, expected) in [
+            ("r--p 00000000 fe:00 7 /podrun", range),
+            ("r-xp 0017f000 fe:00 7 /podrun", range),
+            // Protected after relocation: it may have been written.
+            ("r--p 007ef000 fe:00 7 /podrun", None),
+            ("rw-p 007f4000 fe:00 7 /podrun", None),
+            ("r-xp 00000000 00:00 0 [vdso]", None),
+            ("rw-p 00000000 00:00 0 [heap]", None),
+        ] {
+            assert_eq!(
+                reloadable(&format!("00200000-0037f000 {rest}")),
+                expected,
+                "{rest}"
+            );
+        }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) struct Terminal {
     child: Child,
     master: File,
     screen: Arc<Mutex<Vec<u8>>>,
+    reader: std::thread::JoinHandle<()>,
 }
 
 impl Terminal {
@@ -57,7 +58,7 @@ impl Terminal {
         let screen = Arc::new(Mutex::new(Vec::new()));
         let mut reader = master.try_clone().unwrap();
         let shown = Arc::clone(&screen);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(length) = reader.read(&mut buffer) {
                 if length == 0 {
@@ -70,6 +71,7 @@ impl Terminal {
             child,
             master,
             screen,
+            reader,
         }
     }
 
@@ -106,7 +108,10 @@ impl Terminal {
             "the command does not end; it shows:\n{}",
             self.shown()
         );
-        (code, self.shown())
+        // The last words are on the screen once nobody has the terminal open any more.
+        self.reader.join().unwrap();
+        let screen = self.screen.lock().unwrap();
+        (code, String::from_utf8_lossy(&screen).into_owned())
     }
 }
 

@@ -15,7 +15,7 @@ use crate::cli::failure::{Failure, TIMED_OUT};
 use crate::lifecycle::{Progress, Wait, progress};
 use crate::plan::PodPlan;
 use crate::runtime::idmap::IdMap;
-use crate::runtime::spawn::{Handover, SpawnError, Supervisor};
+use crate::runtime::spawn::{Ahead, Handover, SpawnError, Supervisor};
 use crate::store::PodDir;
 use crate::wire::{Adopt, FromSupervisor};
 
@@ -85,7 +85,7 @@ pub(crate) enum News {
 }
 
 impl Fleet {
-    /// Starts the supervisors of all reserved pods.
+    /// Starts the supervisors of all reserved pods, the first with one that was started ahead.
     ///
     /// # Errors
     /// The first that cannot be started; those before it are undone.
@@ -94,6 +94,7 @@ impl Fleet {
         reserved: Vec<Reserved>,
         runtime_dir: &OwnedFd,
         interrupts: Interrupts,
+        mut ahead: Option<Ahead>,
     ) -> Result<Self, Failure> {
         let mut fleet = Self {
             pods: Vec::new(),
@@ -112,7 +113,11 @@ impl Fleet {
                 runtime_dir: runtime_dir.as_fd(),
                 listeners,
             };
-            match Supervisor::start(ids, &plan, &handover) {
+            let supervisor = ahead
+                .take()
+                .map_or_else(|| Ahead::start(ids), Ok)
+                .and_then(|ahead| Supervisor::start(ahead, ids, &plan, &handover));
+            match supervisor {
                 Ok(supervisor) => fleet.pods.push(Started {
                     plan,
                     dir,

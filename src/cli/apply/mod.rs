@@ -20,6 +20,7 @@ use crate::names::{Namespace, ObjectName, PodUid};
 use crate::net::{address, listen};
 use crate::plan::{self, HostFacts, PodPlan, PresentImage, Protocol, PublishedPort};
 use crate::runtime::idmap::IdMap;
+use crate::runtime::spawn::Ahead;
 use crate::store::{self, Kind, PodDir, PodRecord, RECORD_VERSION, Record, Store};
 
 /// One Pod of the files.
@@ -63,7 +64,7 @@ pub(crate) struct Prepared {
 ///
 /// # Errors
 /// Invalid files, missing images, plans that cannot be made.
-pub(crate) fn prepare(global: &Global, options: &Input) -> Result<Prepared, Failure> {
+pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Prepared, Failure> {
     let namespace = input::namespace(global)?;
     let publish = options
         .publish
@@ -74,7 +75,6 @@ pub(crate) fn prepare(global: &Global, options: &Input) -> Result<Prepared, Fail
     let sources = input::read(&options.files)?;
     let manifest = input::check(&sources, options.validate)?;
     let store = input::open_store(global)?;
-    let ids = IdMap::of_this_user();
     let (pods, objects) = wanted(&store, manifest, &namespace, &publish)?;
     if !publish.is_empty() && pods.len() != 1 {
         return Err(Failure::with_code(
@@ -357,9 +357,10 @@ impl Prepared {
         &self,
         reserved: Vec<Reserved>,
         interrupts: Interrupts,
+        ahead: Option<Ahead>,
     ) -> Result<Fleet, Failure> {
         let runtime_dir = self.store.open_runtime_dir().map_err(Failure::internal)?;
-        Fleet::start(&self.ids, reserved, &runtime_dir, interrupts)
+        Fleet::start(&self.ids, reserved, &runtime_dir, interrupts, ahead)
     }
 
     /// Stores the objects: the last step, when nothing can fail any more but the disk.

@@ -10,6 +10,8 @@ use crate::cli::failure::{FAILED, Failure, INVALID, TIMED_OUT};
 use crate::cli::options::{Global, Run};
 use crate::cli::{duration, render};
 use crate::lifecycle::exit_code_of_first_failed;
+use crate::runtime::idmap::IdMap;
+use crate::runtime::spawn::Ahead;
 
 /// Performs the command.
 ///
@@ -21,7 +23,10 @@ pub(crate) fn run(global: &Global, options: &Run) -> Result<u8, Failure> {
         .as_deref()
         .map(|text| duration::of_option("--timeout", text))
         .transpose()?;
-    let prepared = apply::prepare(global, &options.input)?;
+    let ids = IdMap::of_this_user();
+    // If it cannot be made now, the error is told when it is needed.
+    let ahead = Ahead::start(&ids).ok();
+    let prepared = apply::prepare(global, &options.input, ids)?;
     if let Some((wanted, _)) = prepared
         .pods
         .iter()
@@ -35,7 +40,7 @@ pub(crate) fn run(global: &Global, options: &Run) -> Result<u8, Failure> {
     prepared.warn_about_ids();
     let interrupts = Interrupts::take().map_err(Failure::internal)?;
     let reserved = prepared.reserve()?;
-    let mut fleet = prepared.start(reserved, interrupts)?;
+    let mut fleet = prepared.start(reserved, interrupts, ahead)?;
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let ended = follow(&mut fleet, deadline, !options.no_prefix);
     fleet.abandon();

@@ -11,6 +11,8 @@ use crate::cli::options::{Global, Up, UpWait};
 use crate::cli::{duration, render};
 use crate::lifecycle::{Progress, Wait, progress};
 use crate::names::{Namespace, ObjectName};
+use crate::runtime::idmap::IdMap;
+use crate::runtime::spawn::Ahead;
 use crate::store::LogCursor;
 
 /// Lines of a failed container's log that are shown.
@@ -22,7 +24,12 @@ const LOG_LINES: usize = 20;
 /// As the exit codes say; what was started is removed then.
 pub(crate) fn run(global: &Global, options: &Up) -> Result<u8, Failure> {
     let timeout = duration::of_option("--timeout", &options.timeout)?;
-    let prepared = apply::prepare(global, &options.input)?;
+    let ids = IdMap::of_this_user();
+    // If it cannot be made now, the error is told when it is needed.
+    let ahead = (!options.dry_run)
+        .then(|| Ahead::start(&ids).ok())
+        .flatten();
+    let prepared = apply::prepare(global, &options.input, ids)?;
     if options.dry_run {
         say_changes(&prepared, " (dry run)")?;
         return Ok(0);
@@ -31,7 +38,7 @@ pub(crate) fn run(global: &Global, options: &Up) -> Result<u8, Failure> {
     remove_replaced(&prepared)?;
     let interrupts = Interrupts::take().map_err(Failure::internal)?;
     let reserved = prepared.reserve()?;
-    let mut fleet = prepared.start(reserved, interrupts)?;
+    let mut fleet = prepared.start(reserved, interrupts, ahead)?;
     let wait = match options.wait {
         UpWait::Ready => Wait::Ready,
         UpWait::Running => Wait::Running,

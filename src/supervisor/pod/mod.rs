@@ -346,7 +346,7 @@ impl Pod {
                 {
                     self.adopted = Some(adopt);
                     self.remove |= adopt.remove_when_done;
-                    process::release_file_pages();
+                    process::Reloadable::find().release();
                 }
             }
         }
