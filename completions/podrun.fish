@@ -154,10 +154,11 @@ complete -c podrun -n "__fish_podrun_using_subcommand image; and not __fish_seen
 complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_subcommand_from pull" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
 complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_subcommand_from pull" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
 complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help'
-complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_subcommand_from ls" -s o -l output -d 'json' -r
+complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_subcommand_from ls" -s o -l output -d 'Instead of a table' -r -f -a "json\t'All that is known of them'
+name\t'Their names, a line each'"
 complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_subcommand_from ls" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
 complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_subcommand_from ls" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
-complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help'
+complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_subcommand_from rm" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
 complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_subcommand_from rm" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
 complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'

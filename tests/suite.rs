@@ -34,6 +34,8 @@ mod census;
 mod forge;
 #[path = "suite/harness.rs"]
 mod harness;
+#[path = "suite/registry.rs"]
+mod registry;
 #[path = "suite/terminal.rs"]
 mod terminal;
 
@@ -55,6 +57,8 @@ mod logs;
 mod nginx;
 #[path = "suite/ports.rs"]
 mod ports;
+#[path = "suite/pulls.rs"]
+mod pulls;
 #[path = "suite/readme.rs"]
 mod readme;
 #[path = "suite/restarts.rs"]

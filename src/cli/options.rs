@@ -371,9 +371,9 @@ pub(crate) enum ImageCommand {
     },
     /// List images
     Ls {
-        /// json
+        /// Instead of a table
         #[arg(short, long, value_name = "FORMAT")]
-        output: Option<String>,
+        output: Option<ImageOutput>,
     },
     /// Remove images
     Rm {
@@ -440,4 +440,13 @@ pub(crate) enum Shell {
     Fish,
     /// zsh
     Zsh,
+}
+
+/// How images are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImageOutput {
+    /// All that is known of them
+    Json,
+    /// Their names, a line each
+    Name,
 }

@@ -26,6 +26,9 @@ pub struct PauseSetup<'a> {
     pub network: fn(&PodPlan) -> std::io::Result<()>,
     /// An empty directory that becomes pause's root.
     pub empty_dir: BorrowedFd<'a>,
+    /// Closed when the namespaces are set up: containers that are built meanwhile wait for its end
+    /// of file before they execute. The only other copies are this process' own.
+    pub gate: BorrowedFd<'a>,
 }
 
 /// Runs pause until the lifeline's end of file says that the supervisor is gone. Never returns.
@@ -37,15 +40,21 @@ pub fn run(
 ) -> ! {
     // While there is a `/proc`.
     let memory = Reloadable::find();
-    if let Err(failure) = set_up(proof, setup) {
+    if let Err(failure) = set_up(proof, reporter, setup) {
         reporter.send(&Report::Failed(failure), &[]);
         exit_now(125);
     }
     reporter.send(&Report::Ready, &[]);
+    // The gate opens in there, with every other descriptor; and also if this process ends before,
+    // but then nothing in its pid namespace lives on.
     hold(lifeline, &memory)
 }
 
-fn set_up(proof: &SingleThread, setup: &PauseSetup<'_>) -> Result<(), Failure> {
+fn set_up(
+    proof: &SingleThread,
+    reporter: &Reporter,
+    setup: &PauseSetup<'_>,
+) -> Result<(), Failure> {
     // The first of three ways to die together. It closes no race by itself: if the supervisor
     // died before this call, the lifeline below has its end of file already.
     process::die_with_parent().at(Step::ProcessState, "parent death signal")?;
@@ -53,6 +62,8 @@ fn set_up(proof: &SingleThread, setup: &PauseSetup<'_>) -> Result<(), Failure> {
         .at(Step::ProcessState, "dumpable")?;
     rustix::thread::set_name(c"podrun-pause").at(Step::ProcessState, "name")?;
     process::unshare(proof, setup.namespaces).at(Step::Namespaces, "")?;
+    // Containers build their root file systems while the network is set up here.
+    reporter.send(&Report::Namespaces, &[]);
     if let Network::Pod { .. } = setup.plan.network {
         rustix::system::sethostname(setup.plan.hostname.as_bytes())
             .at(Step::Hostname, setup.plan.hostname.clone())?;

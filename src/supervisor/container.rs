@@ -131,6 +131,7 @@ pub(super) fn start(
                 mask_dir: places.mask(),
                 volume_trees: open_volumes(around, container, &reporter),
                 stdio: [null.as_fd(), stdout_theirs.as_fd(), stderr_theirs.as_fd()],
+                gate: around.pause.gate.as_fd(),
                 unified_cgroups: masks::unified_cgroups(),
             };
             enter_pod(around, &reporter, &setup)
@@ -167,6 +168,7 @@ fn enter_pod(around: &Surroundings<'_>, reporter: &Reporter, setup: &ContainerSe
     let mut kept: Vec<BorrowedFd<'_>> = vec![reporter.as_fd(), around.pause.pidfd.as_fd()];
     kept.extend(setup.volume_trees.iter().map(AsFd::as_fd));
     kept.extend(setup.stdio);
+    kept.push(setup.gate);
     if process::close_all_but(&kept).is_err() {
         process::exit_now(125);
     }
@@ -257,7 +259,7 @@ impl Live {
                 });
             }
             Ok(Report::Failed(failure)) => self.failure = Some(failure),
-            Ok(Report::Terminal | Report::Ready) | Err(_) => {}
+            Ok(Report::Terminal | Report::Namespaces | Report::Ready) | Err(_) => {}
         }
     }
 

@@ -151,7 +151,8 @@ impl Session {
                             }
                         }
                         Ok(Report::Failed(failure)) => self.failure = Some(failure),
-                        Ok(Report::Resolved { .. } | Report::Ready) | Err(_) => {}
+                        Ok(Report::Resolved { .. } | Report::Namespaces | Report::Ready)
+                        | Err(_) => {}
                     }
                 }
             }

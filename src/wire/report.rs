@@ -21,6 +21,8 @@ pub enum Report {
     },
     /// The command's terminal; the message carries the master's descriptor.
     Terminal,
+    /// Pause has made its namespaces; they can be joined.
+    Namespaces,
     /// Pause is ready: the namespaces are set up.
     Ready,
     /// A step failed; the process ends.

@@ -4,14 +4,15 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::forge::{self, Entry};
 use crate::harness::{Mode, Podrun, fixtures, free_port, lasting, mode, program, until};
+use crate::registry::{Registry, Transport};
 
 /// Debian's nginx as an image archive; the root file system takes a while, so it is kept.
 fn nginx_archive() -> Option<PathBuf> {
@@ -64,69 +65,6 @@ fn busybox_archive() -> Vec<u8> {
     forge::archive("busybox:1", &json!({ "Cmd": ["sh"] }), &[layer]).bytes
 }
 
-/// Debian's registry on a port of the loopback address, ended with the test.
-struct Registry {
-    child: Child,
-    port: u16,
-}
-
-impl Registry {
-    fn start(dir: &Path) -> Self {
-        let port = free_port();
-        let config = dir.join("registry.yml");
-        let storage = dir.join("registry");
-        fs::write(
-            &config,
-            format!(
-                "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
-                storage.display()
-            ),
-        )
-        .unwrap();
-        let child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        until("the registry listens", || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        Self { child, port }
-    }
-
-    fn push(&self, archive: &Path, name: &str) -> String {
-        let reference = format!("127.0.0.1:{}/{name}", self.port);
-        let output = Command::new("skopeo")
-            .args([
-                "--insecure-policy",
-                "copy",
-                "--quiet",
-                "--dest-tls-verify=false",
-            ])
-            .arg(format!("oci-archive:{}", archive.display()))
-            .arg(format!("docker://{reference}"))
-            .env("TMPDIR", archive.parent().unwrap())
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        reference
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
 fn page(port: u16) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream
@@ -154,25 +92,16 @@ fn nginx_from_a_registry_serves_what_its_neighbour_writes() {
         "the nginx image must be built by root with mmdebstrap first"
     );
     let podrun = Podrun::empty();
-    let registry = Registry::start(&podrun.files());
+    let registry = Registry::start(&podrun.files(), "");
     // skopeo unpacks archives beside them; the fixture's directory may not be ours.
     let local = podrun.files().join("nginx.tar");
     fs::copy(archive.unwrap(), &local).unwrap();
-    let nginx = registry.push(&local, "library/nginx:1");
+    let nginx = registry.push(&local, "library/nginx:1", Transport::Oci, &[]);
     fs::remove_file(&local).unwrap();
     let busybox = podrun.files().join("busybox.tar");
     fs::write(&busybox, busybox_archive()).unwrap();
-    let busybox = registry.push(&busybox, "busybox:1");
-    let config = podrun.scratch().join("home/.config/containers");
-    fs::create_dir_all(&config).unwrap();
-    fs::write(
-        config.join("registries.conf"),
-        format!(
-            "[[registry]]\nlocation = \"127.0.0.1:{}\"\ninsecure = true\n",
-            registry.port
-        ),
-    )
-    .unwrap();
+    let busybox = registry.push(&busybox, "busybox:1", Transport::Oci, &[]);
+    registry.allow_plain_http(&podrun);
 
     let port = free_port();
     let mut web = json!({

@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::cli::failure::{FAILED, Failure, NOT_FOUND};
-use crate::cli::options::{Global, Image, ImageCommand};
+use crate::cli::options::{Global, Image, ImageCommand, ImageOutput};
 use crate::cli::render::format;
 use crate::cli::render::table::table;
 use crate::cli::{input, render};
@@ -38,7 +38,7 @@ pub(crate) fn run(global: &Global, options: &Image) -> Result<u8, Failure> {
                 render::line(&format!("{}@{}", reference.repository(), image.digest))?;
             }
         }
-        ImageCommand::Ls { output } => list(&images, output.as_deref())?,
+        ImageCommand::Ls { output } => list(&images, *output)?,
         ImageCommand::Rm { images: names } => {
             for name in names {
                 let reference = parse(name)?;
@@ -121,9 +121,15 @@ fn worded(error: &ImageError) -> Failure {
     }
 }
 
-fn list(images: &ImageStore, output: Option<&str>) -> Result<(), Failure> {
+fn list(images: &ImageStore, output: Option<ImageOutput>) -> Result<(), Failure> {
     let all = images.list().map_err(|error| worded(&error))?;
-    if output == Some("json") {
+    if output == Some(ImageOutput::Name) {
+        for image in &all {
+            render::line(&image.reference.familiar())?;
+        }
+        return Ok(());
+    }
+    if output == Some(ImageOutput::Json) {
         let values: Vec<_> = all
             .iter()
             .map(|image| {

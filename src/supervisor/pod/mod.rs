@@ -218,6 +218,8 @@ impl Pod {
             Source::Client(number) => self.client_spoke(number),
             Source::PauseReport => return self.pause_spoke(),
             Source::Pause => {
+                // Why it has ended, if it could say so.
+                self.pause_spoke()?;
                 // The kernel has ended everything in the pod's pid namespace with it.
                 if let Some(pause) = &self.pause {
                     self.watch.remove(&pause.pidfd);
@@ -306,6 +308,10 @@ impl Pod {
             return Ok(());
         }
         match wire::decode(buffer.get(..length).unwrap_or_default()) {
+            Ok(Report::Namespaces) => {
+                self.step(Event::SandboxReady);
+                Ok(())
+            }
             Ok(Report::Ready) => {
                 let sockets = std::mem::take(&mut self.sockets);
                 let forwarder = sandbox::start_forwarder(&self.proof, &self.plan, pause, sockets)
@@ -316,7 +322,6 @@ impl Pod {
                         .map_err(|error| error.to_string())?;
                     self.forwarder = Some(forwarder);
                 }
-                self.step(Event::SandboxReady);
                 Ok(())
             }
             Ok(Report::Failed(failure)) => Err(wording::sentence(&failure)),

@@ -1,0 +1,171 @@
+//! Images from a real registry, in the formats and behind the locks that registries have.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::mpsc;
+
+use serde_json::json;
+
+use crate::forge;
+use crate::harness::{Podrun, once, program};
+use crate::registry::{Registry, Transport, configure};
+
+/// The user of the registry, with the hash of the password (`htpasswd -B`).
+const CREDENTIALS: &str = "ci:open sesame";
+const HTPASSWD: &str = "ci:$2b$04$ZmYsu0eO3.sPsQUkE8w6euXVMmnIEBRDHXeDHeYo9oJg5UsDi.YrC\n";
+
+fn archive(podrun: &Podrun) -> PathBuf {
+    let path = podrun.files().join("probe.tar");
+    fs::write(&path, forge::probe_image("probe:1").bytes).unwrap();
+    path
+}
+
+/// Runs the image once it is here, without asking the registry again.
+#[track_caller]
+fn runs(podrun: &Podrun, image: &str) {
+    let container = json!({
+        "name": "a", "image": image, "imagePullPolicy": "Never", "command": ["/probe", "echo", "pulled"],
+    });
+    let said = podrun.run_pod(&once("pulled", &[container])).ok().stdout;
+    assert_eq!(said, "pulled/a │ pulled\n", "{image}");
+}
+
+macro_rules! require_registry {
+    () => {
+        for name in ["docker-registry", "skopeo"] {
+            require!(
+                program(name).is_some(),
+                format!("`{name}` is not installed")
+            );
+        }
+    };
+}
+
+#[test]
+fn every_format_of_image_is_pulled() {
+    require_registry!();
+    let podrun = Podrun::empty();
+    let registry = Registry::start(&podrun.files(), "");
+    registry.allow_plain_http(&podrun);
+    let archive = archive(&podrun);
+    for (name, transport) in [
+        ("gzip:1", Transport::Oci),
+        ("zstd:1", Transport::OciZstd),
+        ("docker:1", Transport::Docker),
+    ] {
+        let image = registry.push(&archive, name, transport, &[]);
+        podrun.run(["image", "pull", &image]).ok();
+        runs(&podrun, &image);
+    }
+}
+
+#[test]
+fn a_registry_that_wants_a_password_gets_it_from_the_users_files() {
+    require_registry!();
+    let podrun = Podrun::empty();
+    let users = podrun.files().join("htpasswd");
+    fs::write(&users, HTPASSWD).unwrap();
+    let auth = format!(
+        "auth:\n  htpasswd:\n    realm: test\n    path: {}",
+        users.display()
+    );
+    let registry = Registry::start(&podrun.files(), &auth);
+    registry.allow_plain_http(&podrun);
+    let credentials = format!("--dest-creds={CREDENTIALS}");
+    let image = registry.push(
+        &archive(&podrun),
+        "locked:1",
+        Transport::Oci,
+        &[&credentials],
+    );
+    let refused = podrun.run(["image", "pull", &image]);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("hint: log in"),
+        "{}",
+        refused.stderr
+    );
+
+    let docker = podrun.scratch().join("home/.docker");
+    fs::create_dir(&docker).unwrap();
+    // Base64 of the credentials.
+    let auths = json!({ "auths": { format!("127.0.0.1:{}", registry.port): { "auth": "Y2k6b3BlbiBzZXNhbWU=" } } });
+    fs::write(docker.join("config.json"), auths.to_string()).unwrap();
+    podrun.run(["image", "pull", &image]).ok();
+    runs(&podrun, &image);
+}
+
+#[test]
+fn a_token_is_fetched_where_the_registry_says() {
+    require_registry!();
+    let podrun = Podrun::empty();
+    // The realm gives everybody a token; `silly` takes any.
+    let realm = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = realm.local_addr().unwrap().port();
+    let (asked, requests) = mpsc::channel();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = realm.accept() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let request = lines.next().unwrap().unwrap();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            let body = r#"{"token":"let-me-in"}"#;
+            let length = body.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            )
+            .unwrap();
+            asked.send(request).ok();
+        }
+    });
+    let open = Registry::start(&podrun.files(), "");
+    open.push(&archive(&podrun), "team/app:1", Transport::Oci, &[]);
+    drop(open);
+    let auth = format!(
+        "auth:\n  silly:\n    realm: http://127.0.0.1:{port}/token\n    service: registry.test"
+    );
+    // The same images, behind a lock now.
+    let registry = Registry::start(&podrun.files(), &auth);
+    registry.allow_plain_http(&podrun);
+    let image = format!("127.0.0.1:{}/team/app:1", registry.port);
+    podrun.run(["image", "pull", &image]).ok();
+    runs(&podrun, &image);
+    let request = requests.recv().unwrap();
+    assert!(
+        request.contains("service=registry.test")
+            && request.contains("scope=repository:team/app:pull"),
+        "{request}"
+    );
+}
+
+#[test]
+fn a_mirror_is_asked_before_the_registry_it_mirrors() {
+    require_registry!();
+    let podrun = Podrun::empty();
+    let registry = Registry::start(&podrun.files(), "");
+    registry.push(&archive(&podrun), "library/app:1", Transport::Oci, &[]);
+    configure(
+        &podrun,
+        &format!(
+            "[[registry]]\nlocation = \"docker.io\"\n[[registry.mirror]]\nlocation = \"127.0.0.1:{}\"\ninsecure = true\n",
+            registry.port
+        ),
+    );
+    podrun.run(["image", "pull", "app:1"]).ok();
+    runs(&podrun, "app:1");
+}
+
+#[test]
+fn an_image_that_is_not_there_is_said_so() {
+    require_registry!();
+    let podrun = Podrun::empty();
+    let registry = Registry::start(&podrun.files(), "");
+    registry.allow_plain_http(&podrun);
+    let image = format!("127.0.0.1:{}/nobody/nothing:1", registry.port);
+    let output = podrun.run(["image", "pull", &image]);
+    assert_ne!(output.code, 0);
+    assert!(output.stderr.contains(&image), "{}", output.stderr);
+    assert_eq!(podrun.run(["image", "ls", "-o", "name"]).stdout, "");
+}
