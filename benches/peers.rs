@@ -390,8 +390,21 @@ fn execs_and_removals(bench: &Bench) {
     );
 }
 
-/// PSS in KiB of all processes that run the podrun binary.
+/// PSS in KiB of all processes that run the podrun binary, and their CPU time, once both stay as
+/// they are: a command that has returned may still be heard by the supervisors.
 fn podruns_memory(bench: &Bench) -> (f64, u64) {
+    let mut before = look_at_podrun(bench);
+    loop {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = look_at_podrun(bench);
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
+}
+
+fn look_at_podrun(bench: &Bench) -> (f64, u64) {
     let binary = fs::metadata(&bench.podrun).unwrap();
     let mut total = 0_u64;
     let mut ticks = 0;

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::Context;
 use rustix::fs::CWD;
+use rustix::io::FdFlags;
 use rustix::mount::{
     MountAttrFlags, MountPropagationFlags, OpenTreeFlags, mount_change, open_tree,
 };
@@ -47,6 +48,9 @@ fn go(mode: &str, socket: &OwnedFd) -> anyhow::Result<Infallible> {
     )
     .context("mount propagation")?;
     let program = read_only_program().context("a read-only view of podrun's own binary")?;
+    // The supervisor keeps it open: closing the last descriptor of a mount that is in no namespace
+    // takes it apart, and execve would wait for the kernel to do that (synchronize_rcu).
+    rustix::io::fcntl_setfd(&program, FdFlags::empty()).context("descriptors")?;
     let argv = [c"podrun".to_owned(), c"__supervisor".to_owned()];
     Err(process::execute_descriptor(program.as_fd(), &argv, &[])).context("execveat")
 }
