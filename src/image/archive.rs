@@ -142,6 +142,11 @@ fn extract(store: &ImageStore, path: &Path) -> Result<Staged, ImageError> {
         let target = parts
             .iter()
             .fold(staged.path.clone(), |path, part| path.join(part));
+        // Nothing is made behind a link of the archive, which may lead anywhere.
+        let mut parents = target.ancestors().skip(1);
+        if parents.any(|parent| parent.starts_with(&staged.path) && parent.is_symlink()) {
+            return Err(bad(format!("`{name}` leads through a link")));
+        }
         match entry.header().entry_type() {
             tar::EntryType::Regular => {
                 if let Some(parent) = target.parent() {

@@ -270,6 +270,39 @@ fn a_layer_that_leaves_its_directory_is_refused_or_contained() {
 }
 
 #[test]
+fn an_archive_that_links_out_of_its_folder_is_refused() {
+    let podrun = Podrun::empty();
+    let canary = Canary::new(podrun.scratch().join("canary"));
+    let absolute = canary.path().to_str().unwrap().to_owned();
+    let planted = format!("{absolute}/planted");
+    let shapes = [
+        vec![
+            Entry::Link("blobs", &absolute),
+            Entry::File("blobs/planted", b"x"),
+        ],
+        vec![
+            Entry::Link("blobs", &absolute),
+            Entry::File("blobs/new/planted", b"x"),
+        ],
+        vec![
+            Entry::Link("blobs", &absolute),
+            Entry::Link("blobs/planted", "x"),
+        ],
+        vec![
+            Entry::Link("planted", &planted),
+            Entry::File("planted", b"x"),
+        ],
+    ];
+    for (number, entries) in shapes.iter().enumerate() {
+        let bytes = forge::tar(entries);
+        let name = format!("localhost/links{number}:1");
+        let output = podrun.try_load(&forge::Archive { name, bytes });
+        assert_ne!(output.code, 0, "{number}");
+        canary.assert_untouched();
+    }
+}
+
+#[test]
 fn a_device_of_a_layer_is_no_device() {
     let podrun = Podrun::empty();
     let image = "localhost/kmem:1";

@@ -182,8 +182,10 @@ impl Unpacker<'_> {
         kind: EntryType,
         (major, minor): (u32, u32),
     ) -> Result<(), UnpackError> {
-        // To overlay 0:0 is a whiteout, and only `.wh.` names make those.
-        if (major, minor) == (0, 0) {
+        // To overlay 0:0 is a whiteout, and only `.wh.` names make those. mknod(2) drops all but
+        // the lower 32 bits, so 4096:0 would be one as well.
+        let device = rustix::fs::makedev(major, minor);
+        if device.trailing_zeros() >= 32 {
             self.note("device nodes with the number 0:0 were left out");
             return Ok(());
         }
@@ -194,7 +196,6 @@ impl Unpacker<'_> {
         } else {
             FileType::BlockDevice
         };
-        let device = rustix::fs::makedev(major, minor);
         match rustix::fs::mknodat(&parent, name, file_type, Mode::from_raw_mode(0o600), device) {
             Ok(()) => self.finish_node(&parent, name, entry),
             Err(Errno::PERM) => {

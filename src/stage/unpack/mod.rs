@@ -251,6 +251,10 @@ impl Unpacker<'_> {
             return Ok(());
         }
         let path = tar.path_bytes().into_owned();
+        // `tar` skips it; to other readers the next entry begins there (GNU tar, Go, Python).
+        if !is_file(kind) && tar.size() != 0 {
+            return invalid(format!("`{}` has content, but is no file", shown(&path)));
+        }
         let mut names = self.components(&path)?;
         let entry = metadata::metadata(tar, &path)?;
         let Some(name) = names.pop() else {
@@ -264,9 +268,7 @@ impl Unpacker<'_> {
         }
         match kind {
             EntryType::Directory => self.directory(&names, &name, &entry),
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.file(&names, &name, &entry, tar)
-            }
+            kind if is_file(kind) => self.file(&names, &name, &entry, tar),
             EntryType::Symlink => {
                 let link = tar
                     .link_name_bytes()
@@ -304,6 +306,13 @@ impl Unpacker<'_> {
     }
 }
 
+fn is_file(kind: EntryType) -> bool {
+    matches!(
+        kind,
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse
+    )
+}
+
 fn full(names: &[Vec<u8>], name: &[u8]) -> Vec<u8> {
     let mut path = names.join(&b'/');
     if !path.is_empty() {
@@ -327,7 +336,7 @@ mod tests {
         header.set_uid(0);
         header.set_gid(0);
         header.set_size(0);
-        header.set_entry_type(tar::EntryType::GNUSparse);
+        header.set_entry_type(EntryType::GNUSparse);
         let gnu = header.as_gnu_mut().unwrap();
         gnu.set_real_size(length);
         gnu.sparse[0].set_offset(length);
@@ -336,6 +345,68 @@ mod tests {
         let mut archive = header.as_bytes().to_vec();
         archive.resize(archive.len() + 1024, 0);
         archive
+    }
+
+    fn unpack(archive: &[u8], target: &std::path::Path) -> Result<Report, UnpackError> {
+        let target = File::open(target).unwrap();
+        let mut layer = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut layer, archive).unwrap();
+        let opaque = OpaqueAttribute::User;
+        let limits = Limits::default();
+        run(layer, target.as_fd(), Ownership::Squash, opaque, &limits)
+    }
+
+    fn entry(name: &str, kind: EntryType) -> tar::Header {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(name).unwrap();
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(0);
+        header.set_entry_type(kind);
+        header
+    }
+
+    fn archive_of(mut headers: Vec<tar::Header>) -> Vec<u8> {
+        let mut archive = Vec::new();
+        for header in &mut headers {
+            header.set_cksum();
+            archive.extend_from_slice(header.as_bytes());
+        }
+        archive.resize(archive.len() + 1024, 0);
+        archive
+    }
+
+    #[test]
+    fn an_entry_inside_of_a_link_is_refused() {
+        for kind in [EntryType::Link, EntryType::Symlink, EntryType::Directory] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut outer = entry("outer", kind);
+            outer.set_link_name("file").unwrap();
+            outer.set_size(512);
+            let archive = archive_of(vec![
+                entry("file", EntryType::Regular),
+                outer,
+                entry("hidden", EntryType::Regular),
+            ]);
+            let result = unpack(&archive, dir.path());
+            let is_invalid =
+                matches!(&result, Err(UnpackError::Invalid(why)) if why.contains("content"));
+            assert!(is_invalid, "{kind:?}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn no_device_number_becomes_a_whiteout() {
+        for (major, minor) in [(0, 0), (4096, 0), (0, 1 << 20)] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut device = entry("device", EntryType::Char);
+            device.set_device_major(major).unwrap();
+            device.set_device_minor(minor).unwrap();
+            let report = unpack(&archive_of(vec![device]), dir.path()).unwrap();
+            assert_eq!(report.warnings.len(), 1, "{major}:{minor}");
+            assert!(!dir.path().join("device").exists(), "{major}:{minor}");
+        }
     }
 
     #[test]
