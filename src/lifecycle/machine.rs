@@ -183,9 +183,11 @@ impl Machine {
         status::of(self)
     }
 
-    /// Whether the pod was asked to end.
-    pub fn is_deleted(&self) -> bool {
-        self.deletion.is_some()
+    /// Whether a container is on its way for the first time: there is news in a moment.
+    pub fn is_starting(&self) -> bool {
+        self.containers
+            .iter()
+            .any(|c| c.state == State::Starting && c.restarts == 0)
     }
 
     /// Containers are first started strictly in spec order, each when the one before was started
@@ -194,11 +196,7 @@ impl Machine {
         if self.deletion.is_some() || self.sandbox_ready.is_none() {
             return;
         }
-        let first_run_pending = self
-            .containers
-            .iter()
-            .any(|c| c.state == State::Starting && c.restarts == 0);
-        if first_run_pending {
+        if self.is_starting() {
             return;
         }
         let next = self

@@ -44,6 +44,7 @@ impl Unpacker<'_> {
             at = match open_directory(self.target, &path) {
                 Ok(found) => found,
                 Err(Errno::NOENT) => {
+                    self.count_entry()?;
                     let mode = Mode::from_raw_mode(0o755);
                     match rustix::fs::mkdirat(&at, name.as_slice(), mode) {
                         Ok(()) => {}

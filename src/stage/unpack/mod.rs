@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufReader, Seek};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::fs::Timestamps;
 use rustix::io::Errno;
@@ -83,6 +84,9 @@ pub enum UnpackError {
     Failed(String),
 }
 
+/// The most bytes of the headers of one entry, long names and extended attributes among them.
+const MAX_HEADERS: u64 = 1 << 20;
+
 fn invalid<T>(message: impl Into<String>) -> Result<T, UnpackError> {
     Err(UnpackError::Invalid(message.into()))
 }
@@ -122,6 +126,7 @@ pub fn run(
         bytes: 0,
         limit: limits.max_bytes,
         is_over: false,
+        budget: Rc::default(),
     };
     let mut unpacker = Unpacker {
         target,
@@ -132,6 +137,7 @@ pub fn run(
         hidden: HashSet::new(),
         directories: Vec::new(),
         written: 0,
+        entries: 0,
         warnings: Vec::new(),
         noted: HashSet::new(),
     };
@@ -183,23 +189,37 @@ struct Unpacker<'a> {
     directories: Vec<(Vec<u8>, Timestamps)>,
     /// Bytes of all files so far.
     written: u64,
+    /// Entries so far, and directories that none of them names.
+    entries: usize,
     warnings: Vec<String>,
     noted: HashSet<&'static str>,
 }
 
 impl Unpacker<'_> {
     fn all(&mut self, reader: &mut Counted) -> Result<(), UnpackError> {
+        let budget = Rc::clone(&reader.budget);
         let mut archive = tar::Archive::new(reader);
-        let entries = archive.entries().map_err(|error| bad_stream(&error))?;
-        for (count, entry) in entries.enumerate() {
-            if count >= self.limits.max_entries {
-                return invalid(format!(
-                    "it has more than {} entries",
-                    self.limits.max_entries
-                ));
-            }
+        let mut entries = archive.entries().map_err(|error| bad_stream(&error))?;
+        loop {
+            // The headers of one entry are collected in memory before it can be seen.
+            budget.set(Some(MAX_HEADERS));
+            let entry = entries.next();
+            budget.set(None);
+            let Some(entry) = entry else { return Ok(()) };
             let mut entry = entry.map_err(|error| bad_stream(&error))?;
+            self.count_entry()?;
             self.one(&mut entry)?;
+        }
+    }
+
+    /// Counts an entry, or a directory that is made on the way to one.
+    fn count_entry(&mut self) -> Result<(), UnpackError> {
+        self.entries = self.entries.saturating_add(1);
+        if self.entries > self.limits.max_entries {
+            return invalid(format!(
+                "it has more than {} entries",
+                self.limits.max_entries
+            ));
         }
         Ok(())
     }
@@ -324,6 +344,7 @@ fn full(names: &[Vec<u8>], name: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::os::fd::AsFd;
 
     use super::*;
@@ -406,6 +427,54 @@ mod tests {
             let report = unpack(&archive_of(vec![device]), dir.path()).unwrap();
             assert_eq!(report.warnings.len(), 1, "{major}:{minor}");
             assert!(!dir.path().join("device").exists(), "{major}:{minor}");
+        }
+    }
+
+    #[test]
+    fn headers_and_directories_that_no_entry_names_are_bounded() {
+        let unpack = |archive: &[u8], limits: &Limits| {
+            let dir = tempfile::tempdir().unwrap();
+            let target = File::open(dir.path()).unwrap();
+            let mut layer = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut layer, archive).unwrap();
+            let opaque = OpaqueAttribute::User;
+            run(layer, target.as_fd(), Ownership::Squash, opaque, limits)
+        };
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::XHeader);
+        header.set_size(2 << 20);
+        header.set_path("x").unwrap();
+        header.set_cksum();
+        builder
+            .append(&header, io::repeat(b'0').take(2 << 20))
+            .unwrap();
+        let result = unpack(&builder.into_inner().unwrap(), &Limits::default());
+        assert!(
+            matches!(&result, Err(UnpackError::Invalid(why)) if why.contains("headers")),
+            "{result:?}"
+        );
+
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        for value in [
+            tar::Header::set_uid,
+            tar::Header::set_gid,
+            tar::Header::set_size,
+        ] {
+            value(&mut header, 0);
+        }
+        header.set_mode(0o644);
+        builder
+            .append_data(&mut header, "a/b/c/d/e", io::empty())
+            .unwrap();
+        let archive = builder.into_inner().unwrap();
+        for (max_entries, fits) in [(5, true), (4, false)] {
+            let limits = Limits {
+                max_entries,
+                ..Limits::default()
+            };
+            assert_eq!(unpack(&archive, &limits).is_ok(), fits, "{max_entries}");
         }
     }
 

@@ -1,7 +1,9 @@
 //! A layer's bytes: decompressed, counted and hashed on their way.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
@@ -85,11 +87,20 @@ pub(super) struct Counted {
     pub(super) bytes: u64,
     pub(super) limit: u64,
     pub(super) is_over: bool,
+    /// What may still be read for the headers of the next entry; no bound while there is none.
+    pub(super) budget: Rc<Cell<Option<u64>>>,
 }
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
+        if let Some(left) = self.budget.get() {
+            let left = left.checked_sub(u64::try_from(length).unwrap_or(u64::MAX));
+            if left.is_none() {
+                return Err(io::Error::other("the headers of an entry are too long"));
+            }
+            self.budget.set(left);
+        }
         self.hash.update(buffer.get(..length).unwrap_or_default());
         self.bytes = self
             .bytes

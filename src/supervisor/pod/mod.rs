@@ -370,7 +370,13 @@ impl Pod {
     }
 
     /// Writes the status down and tells the front end.
+    ///
+    /// Not while a container starts for the first time: writing would take the processor from it,
+    /// and its start, or its failure, is the news that everybody waits for.
     fn publish(&self) {
+        if self.machine.is_starting() {
+            return;
+        }
         let status = self.machine.status(&now());
         // A full disk must not end the pod; the next change tries again.
         self.dir.write_status(&status).ok();
