@@ -442,7 +442,7 @@ mod tests {
         };
         let mut builder = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::XHeader);
+        header.set_entry_type(EntryType::XHeader);
         header.set_size(2 << 20);
         header.set_path("x").unwrap();
         header.set_cksum();
