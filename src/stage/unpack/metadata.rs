@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::beneath::open_directory;
 use super::stream::Counted;
 use super::{Ownership, UnpackError, Unpacker, bad_stream, failed, invalid, shown};
 
@@ -77,11 +76,11 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    pub(super) fn finish_root(&mut self, entry: &Entry) -> Result<(), UnpackError> {
-        let root = open_directory(self.target, b".").map_err(failed("opened", b"/"))?;
-        self.finish_file(&root, b"/", entry)?;
+    /// The layer's own root keeps the owner and mode it was made with: a container's `/` has those
+    /// of its upper directory, and a directory that its user may not write (`dr-xr-xr-x` in many
+    /// images) could not be moved to its place in the store.
+    pub(super) fn finish_root(&mut self, entry: &Entry) {
         self.directories.push((Vec::new(), entry.times.clone()));
-        Ok(())
     }
 }
 

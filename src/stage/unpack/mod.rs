@@ -279,7 +279,8 @@ impl Unpacker<'_> {
         let entry = metadata::metadata(tar, &path)?;
         let Some(name) = names.pop() else {
             if kind == EntryType::Directory {
-                return self.finish_root(&entry);
+                self.finish_root(&entry);
+                return Ok(());
             }
             return invalid(format!("`{}` is not the name of a file", shown(&path)));
         };
@@ -476,6 +477,30 @@ mod tests {
             };
             assert_eq!(unpack(&archive, &limits).is_ok(), fits, "{max_entries}");
         }
+    }
+
+    #[test]
+    fn a_root_that_may_not_be_written_can_still_be_moved() {
+        use std::os::unix::fs::PermissionsExt;
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(EntryType::Directory);
+        header.set_path("./").unwrap();
+        header.set_mode(0o555);
+        header.set_uid(1000);
+        header.set_gid(1000);
+        header.set_size(0);
+        header.set_cksum();
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append(&header, io::empty()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let target = File::open(dir.path()).unwrap();
+        let mut layer = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut layer, &builder.into_inner().unwrap()).unwrap();
+        let opaque = OpaqueAttribute::User;
+        let limits = Limits::default();
+        run(layer, target.as_fd(), Ownership::Squash, opaque, &limits).unwrap();
+        let mode = dir.path().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o200, 0o200, "{mode:o}");
     }
 
     #[test]
