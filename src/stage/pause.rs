@@ -45,8 +45,9 @@ pub fn run(
         exit_now(125);
     }
     reporter.send(&Report::Ready, &[]);
-    // The gate opens in there, with every other descriptor; and also if this process ends before,
-    // but then nothing in its pid namespace lives on.
+    // The gate opens in there, with every other descriptor; and also if this process ends before:
+    // then nothing in its pid namespace lives on, and with `hostPID`, where it has none, the
+    // supervisor ends the containers.
     hold(lifeline, &memory)
 }
 
