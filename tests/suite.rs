@@ -39,6 +39,8 @@ mod registry;
 #[path = "suite/terminal.rs"]
 mod terminal;
 
+#[path = "suite/budgets.rs"]
+mod budgets;
 #[path = "suite/command_line.rs"]
 mod command_line;
 #[path = "suite/die_together.rs"]

@@ -64,6 +64,12 @@ pub enum Action {
         /// How often it was started before.
         attempt: u32,
     },
+    /// Build a container so far that `Start` only has to let it go; it comes next and waits for
+    /// nothing but its turn.
+    Prepare {
+        /// Which.
+        container: usize,
+    },
     /// Send a signal to a container's first process.
     Signal {
         /// Which.

@@ -211,6 +211,10 @@ impl Machine {
                 container: index,
                 attempt: container.restarts,
             });
+            let after = index.saturating_add(1);
+            if after < self.containers.len() {
+                actions.push(Action::Prepare { container: after });
+            }
         }
     }
 

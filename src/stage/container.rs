@@ -39,8 +39,6 @@ pub struct ContainerSetup<'a> {
     pub volume_trees: Vec<OwnedFd>,
     /// stdin, stdout and stderr.
     pub stdio: [BorrowedFd<'a>; 3],
-    /// At its end of file the pod's namespaces are set up.
-    pub gate: BorrowedFd<'a>,
     /// Whether cgroup v2 is the machine's only hierarchy.
     pub unified_cgroups: bool,
 }
@@ -85,22 +83,12 @@ fn prepare(
     if !env.iter().any(|(name, _)| name == "HOME") {
         env.push(("HOME".to_owned(), user.home));
     }
-    wait_for(setup.gate)?;
+    // The rest of the pod: its network, and the containers whose turn is before.
+    reporter.wait_for_go()?;
     become_command(reporter, &setup.stdio, &identity, setup.ids, || {
         enter_working_directory(&setup.container.working_dir)
     })?;
     Ok(env)
-}
-
-/// Waits until pause has set up the network and the host name.
-fn wait_for(gate: BorrowedFd<'_>) -> Result<(), Failure> {
-    loop {
-        match rustix::io::read(gate, &mut [0]) {
-            Ok(0) => return Ok(()),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno).at(Step::Namespaces, ""),
-        }
-    }
 }
 
 /// A session keyring of its own, so that the caller's keys are not readable inside; a kernel

@@ -24,10 +24,10 @@ pub mod user_namespace;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 
 use crate::sys::seqpacket;
-use crate::wire::{self, Failure, Report, Step};
+use crate::wire::{self, Failure, GO, Report, Step};
 
 /// Names the step and the object of an error.
 pub(crate) trait At<T> {
@@ -60,6 +60,21 @@ impl Reporter {
     pub fn send(&self, report: &Report, descriptors: &[BorrowedFd<'_>]) {
         if let Ok(bytes) = wire::encode(report) {
             seqpacket::send(&self.0, &bytes, descriptors, SendFlags::empty()).ok();
+        }
+    }
+}
+
+impl Reporter {
+    /// Waits for the supervisor's word that the command may be executed. Nothing is executed
+    /// without it: the socket's end means that the supervisor has given up or is gone.
+    pub(crate) fn wait_for_go(&self) -> Result<(), Failure> {
+        let mut word = [0; GO.len()];
+        let (length, _) =
+            seqpacket::receive(&self.0, &mut word, RecvFlags::empty()).at(Step::Namespaces, "")?;
+        if word.get(..length) == Some(GO) {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(libc::ECANCELED)).at(Step::Namespaces, "")
         }
     }
 }

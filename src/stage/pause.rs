@@ -26,9 +26,6 @@ pub struct PauseSetup<'a> {
     pub network: fn(&PodPlan) -> std::io::Result<()>,
     /// An empty directory that becomes pause's root.
     pub empty_dir: BorrowedFd<'a>,
-    /// Closed when the namespaces are set up: containers that are built meanwhile wait for its end
-    /// of file before they execute. The only other copies are this process' own.
-    pub gate: BorrowedFd<'a>,
 }
 
 /// Runs pause until the lifeline's end of file says that the supervisor is gone. Never returns.
@@ -45,9 +42,6 @@ pub fn run(
         exit_now(125);
     }
     reporter.send(&Report::Ready, &[]);
-    // The gate opens in there, with every other descriptor; and also if this process ends before:
-    // then nothing in its pid namespace lives on, and with `hostPID`, where it has none, the
-    // supervisor ends the containers.
     hold(lifeline, &memory)
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use crate::plan::{ContainerPlan, PodPlan, ResolvedUser, RootSource};
@@ -17,7 +17,7 @@ use crate::supervisor::watch::{Source, Watch};
 use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
 use crate::sys::seqpacket;
 use crate::volume;
-use crate::wire::{self, Failure, IdSpace, Report, Step};
+use crate::wire::{self, Failure, GO, IdSpace, Report, Step};
 
 /// Room for a burst of output while the supervisor writes; more than the default 64 KiB halves the
 /// wake-ups of a flood. Refused by the kernel (`pipe-user-pages-soft`) it stays what it was.
@@ -35,6 +35,18 @@ pub(super) struct Live {
     log: LogWriter,
     pub(super) user: Option<ResolvedUser>,
     failure: Option<Failure>,
+    turn: Turn,
+}
+
+/// Whether a container that is being built may execute its command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It is built ahead; the machine has not asked for its start.
+    Ahead,
+    /// Its start was asked for.
+    Come,
+    /// It was told to go on.
+    Gone,
 }
 
 /// What all containers of the pod have in common.
@@ -59,7 +71,7 @@ pub(super) enum Outcome {
     Failed(Failure),
 }
 
-/// Clones a container's launcher.
+/// Clones a container's launcher. The container is built and then waits for its turn.
 pub(super) fn start(
     around: &Surroundings<'_>,
     index: u32,
@@ -103,7 +115,6 @@ pub(super) fn start(
     match process::clone_process(around.proof, CloneFlags::default())? {
         Cloned::Parent(launcher) => {
             let watch = around.watch;
-            watch.add(&report, Source::Report(index))?;
             watch.add(&launcher, Source::Launcher(index))?;
             watch.add(&stdout, Source::Stdout(index))?;
             watch.add(&stderr, Source::Stderr(index))?;
@@ -117,6 +128,7 @@ pub(super) fn start(
                 log,
                 user: None,
                 failure: None,
+                turn: Turn::Ahead,
             })
         }
         Cloned::Child => {
@@ -131,7 +143,6 @@ pub(super) fn start(
                 mask_dir: places.mask(),
                 volume_trees: open_volumes(around, container, &reporter),
                 stdio: [null.as_fd(), stdout_theirs.as_fd(), stderr_theirs.as_fd()],
-                gate: around.pause.gate.as_fd(),
                 unified_cgroups: masks::unified_cgroups(),
             };
             enter_pod(around, &reporter, &setup)
@@ -168,7 +179,6 @@ fn enter_pod(around: &Surroundings<'_>, reporter: &Reporter, setup: &ContainerSe
     let mut kept: Vec<BorrowedFd<'_>> = vec![reporter.as_fd(), around.pause.pidfd.as_fd()];
     kept.extend(setup.volume_trees.iter().map(AsFd::as_fd));
     kept.extend(setup.stdio);
-    kept.push(setup.gate);
     if process::close_all_but(&kept).is_err() {
         process::exit_now(125);
     }
@@ -260,6 +270,24 @@ impl Live {
             }
             Ok(Report::Failed(failure)) => self.failure = Some(failure),
             Ok(Report::Terminal | Report::Namespaces | Report::Ready) | Err(_) => {}
+        }
+    }
+
+    /// The machine asks for its start: from now on it is of interest what it reports.
+    pub(super) fn take_turn(&mut self, index: u32, watch: &Watch) -> io::Result<()> {
+        self.turn = Turn::Come;
+        match &self.report {
+            Some(report) => watch.add(report, Source::Report(index)),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets it execute its command if its start was asked for; for when the namespaces are set up.
+    pub(super) fn go(&mut self) {
+        if let (Turn::Come, Some(report)) = (self.turn, &self.report) {
+            self.turn = Turn::Gone;
+            // One that has failed meanwhile has said so.
+            seqpacket::send(report, GO, &[], SendFlags::DONTWAIT).ok();
         }
     }
 

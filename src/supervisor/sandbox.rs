@@ -149,8 +149,6 @@ pub(super) struct Pause {
     /// The end that keeps pause, and the forwarder, alive.
     lifeline: OwnedFd,
     lifeline_end: OwnedFd,
-    /// At its end of file the namespaces are set up.
-    pub(super) gate: OwnedFd,
     /// Namespaces of pause that containers join, as `CLONE_NEW*` bits.
     pub(super) namespaces: libc::c_int,
 }
@@ -163,7 +161,6 @@ impl Pause {
         let empty = open_directory(&places.empty())?;
         let (report, theirs) = seqpacket::pair()?;
         let (lifeline_end, lifeline) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (gate, gate_theirs) = pipe_with(PipeFlags::CLOEXEC)?;
         let mut own = 0;
         if matches!(plan.network, Network::Pod { .. }) {
             own |= libc::CLONE_NEWNET | libc::CLONE_NEWUTS;
@@ -179,12 +176,7 @@ impl Pause {
         match process::clone_process(proof, flags)? {
             Cloned::Child => {
                 // The write end must be the supervisor's alone, or pause would keep itself alive.
-                let kept = [
-                    theirs.as_fd(),
-                    lifeline_end.as_fd(),
-                    empty.as_fd(),
-                    gate_theirs.as_fd(),
-                ];
+                let kept = [theirs.as_fd(), lifeline_end.as_fd(), empty.as_fd()];
                 if process::close_all_but(&kept).is_err() {
                     process::exit_now(125);
                 }
@@ -193,7 +185,6 @@ impl Pause {
                     namespaces: own,
                     network: namespace::configure,
                     empty_dir: empty.as_fd(),
-                    gate: gate_theirs.as_fd(),
                 };
                 pause::run(proof, &Reporter::new(theirs), &setup, lifeline_end.as_fd())
             }
@@ -202,7 +193,6 @@ impl Pause {
                 report,
                 lifeline,
                 lifeline_end,
-                gate,
                 namespaces: own | pid,
             }),
         }

@@ -10,6 +10,7 @@
 //!     │                               │─────────── clone ───────────────────▶│
 //!     │                               │◀──────── Born + pidfd ───────────────│
 //!     │                               │◀──────── Resolved user ──────────────│
+//!     │                               │──────────────── go ─────────────────▶│
 //!     │◀──────────── Status ──────────│◀──────── end of file = executed ─────│
 //!     │───────────── Adopt ──────────▶│
 //! ```
@@ -25,7 +26,7 @@ mod report;
 pub use control::{Reply, Request, TerminalSize};
 pub use inside::{Outcome, Task};
 pub use launch::{Adopt, FromSupervisor, IdSpace, Launch, ToSupervisor};
-pub use report::{Failure, Report, Step};
+pub use report::{Failure, GO, Report, Step};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The one message the other way: a container that is built may execute its command. It is sent
+/// when the pod's namespaces are set up and it is the container's turn.
+pub const GO: &[u8] = b"go";
+
 /// From a launcher, pause, a container's init or an exec'd command before its `execve`; the end
 /// of the socket without a failure means that it was executed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

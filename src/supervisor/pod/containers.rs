@@ -1,5 +1,7 @@
 //! The pod's containers: their start, their output and their end.
 
+use std::io;
+
 use crate::lifecycle::Event;
 use crate::runtime::wording;
 use crate::store::{LogLimits, Stream};
@@ -10,33 +12,46 @@ use crate::supervisor::watch::Source;
 use crate::sys::process;
 
 impl Pod {
+    /// Lets a container go that was built ahead, or builds it now.
     pub(super) fn start_container(&mut self, container: usize, attempt: u32) -> Option<Event> {
-        let failed = |message: String| {
-            Some(Event::StartFailed {
+        if let Some(previous) = attempt.checked_sub(1) {
+            self.sweep_attempt(container, previous);
+        }
+        match self.go_on(container, attempt) {
+            Ok(()) => None,
+            Err(message) => Some(Event::StartFailed {
                 container,
                 reason: "CreateContainerError".to_owned(),
                 message,
                 exit_code: 128,
-            })
-        };
+            }),
+        }
+    }
+
+    fn go_on(&mut self, container: usize, attempt: u32) -> Result<(), String> {
+        let cannot = |error: io::Error| format!("the container cannot be made: {error}");
+        let index = u32::try_from(container).map_err(|error| error.to_string())?;
+        if !self.containers.contains_key(&index) {
+            self.make_container(container, attempt)?;
+        }
+        if let Some(live) = self.containers.get_mut(&index) {
+            live.take_turn(index, &self.watch).map_err(cannot)?;
+            if self.is_set_up {
+                live.go();
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds a container up to its command.
+    pub(super) fn make_container(&mut self, container: usize, attempt: u32) -> Result<(), String> {
         let (Some(pause), Some(plan), Ok(index)) = (
             &self.pause,
             self.plan.containers.get(container),
             u32::try_from(container),
         ) else {
-            return failed("the pod's namespaces are gone".to_owned());
+            return Err("the pod's namespaces are gone".to_owned());
         };
-        if let Some(previous) = attempt.checked_sub(1) {
-            let directory = self.places.container(plan.name.as_str());
-            self.next_number = self.next_number.wrapping_add(1);
-            let number = self.next_number;
-            // A failure leaves files until the pod is removed, and nothing else.
-            if let Ok(sweeper) = sweep::remove_attempt(&self.proof, &directory, previous)
-                && self.watch.add(&sweeper, Source::Sweeper(number)).is_ok()
-            {
-                self.sweepers.insert(number, sweeper);
-            }
-        }
         let around = Surroundings {
             proof: &self.proof,
             plan: &self.plan,
@@ -45,12 +60,24 @@ impl Pod {
             pause,
             watch: &self.watch,
         };
-        match container::start(&around, index, plan, attempt, LogLimits::default()) {
-            Ok(live) => {
-                self.containers.insert(index, live);
-                None
-            }
-            Err(error) => failed(format!("the container cannot be made: {error}")),
+        let live = container::start(&around, index, plan, attempt, LogLimits::default())
+            .map_err(|error| format!("the container cannot be made: {error}"))?;
+        self.containers.insert(index, live);
+        Ok(())
+    }
+
+    /// Removes the files of an earlier run. A failure leaves them until the pod is removed, and
+    /// nothing else.
+    fn sweep_attempt(&mut self, container: usize, previous: u32) {
+        let Some(plan) = self.plan.containers.get(container) else {
+            return;
+        };
+        let directory = self.places.container(plan.name.as_str());
+        let number = self.number();
+        if let Ok(sweeper) = sweep::remove_attempt(&self.proof, &directory, previous)
+            && self.watch.add(&sweeper, Source::Sweeper(number)).is_ok()
+        {
+            self.sweepers.insert(number, sweeper);
         }
     }
 

@@ -71,6 +71,8 @@ struct Pod {
     /// Waits for pause before it is used.
     sockets: Vec<OwnedFd>,
     pause: Option<Pause>,
+    /// Pause has set up the namespaces: containers may execute.
+    is_set_up: bool,
     forwarder: Option<OwnedFd>,
     containers: HashMap<u32, Live>,
     listener: Option<OwnedFd>,
@@ -152,6 +154,7 @@ impl Pod {
             adopted: None,
             sockets: descriptors.collect(),
             pause: None,
+            is_set_up: false,
             forwarder: None,
             containers: HashMap::new(),
             listener: None,
@@ -277,6 +280,11 @@ impl Pod {
     fn perform(&mut self, action: &Action) -> Option<Event> {
         match action {
             Action::Start { container, attempt } => self.start_container(*container, *attempt),
+            Action::Prepare { container } => {
+                // What fails now fails again, and is told, when its turn has come.
+                self.make_container(*container, 0).ok();
+                None
+            }
             Action::Signal { container, signal } => {
                 self.signal(*container, *signal);
                 None
@@ -313,6 +321,8 @@ impl Pod {
                 Ok(())
             }
             Ok(Report::Ready) => {
+                self.is_set_up = true;
+                self.containers.values_mut().for_each(Live::go);
                 let sockets = std::mem::take(&mut self.sockets);
                 let forwarder = sandbox::start_forwarder(&self.proof, &self.plan, pause, sockets)
                     .map_err(|error| format!("published ports: {error}"))?;
