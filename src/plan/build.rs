@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod, PodSpec, Volume};
 
 use super::{
-    BackOff, ContainerPlan, EtcFiles, HostPathType, MountPlan, Network, PLAN_VERSION, PodPlan,
-    PresentImage, Protocol, PublishedPort, RestartPolicy, UserPlan, VolumePlan, VolumeSource,
-    command, files, signal,
+    BackOff, Console, ContainerPlan, ContainerRestart, EtcFiles, Hooks, HostPathType, MountPlan,
+    Network, PLAN_VERSION, PodPlan, PresentImage, Probes, Protocol, PublishedPort, RestartPolicy,
+    Role, TerminationMessage, UserPlan, VolumePlan, VolumeSource, command, files, signal,
 };
 use crate::manifest::parse_quantity;
 use crate::names::{ContainerName, Namespace, ObjectName, PodUid, VolumeName};
@@ -153,6 +153,7 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
             Some(_) | None => RestartPolicy::Always,
         },
         termination_grace_period_seconds: u64::try_from(grace).unwrap_or(0),
+        active_deadline_seconds: None,
         back_off: input.back_off,
         ports,
     })
@@ -362,6 +363,12 @@ fn plan_container(
         user,
         mounts,
         stop_signal,
+        role: Role::Main,
+        restart: ContainerRestart::default(),
+        probes: Probes::default(),
+        hooks: Hooks::default(),
+        termination_message: TerminationMessage::default(),
+        console: Console::default(),
     })
 }
 

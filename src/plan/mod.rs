@@ -4,11 +4,13 @@ mod build;
 mod command;
 mod files;
 mod image_config;
+mod life;
 mod pod_plan;
 mod signal;
 mod user;
 
 pub use build::{HostFacts, Input, PlanProblem, build};
 pub use image_config::*;
+pub use life::*;
 pub use pod_plan::*;
 pub use user::{ResolvedUser, UserError, resolve_user};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Console, ContainerRestart, Hooks, Probes, Role, TerminationMessage};
 use crate::names::{ContainerName, Namespace, ObjectName, PodUid, VolumeName};
 
 /// The version written into every plan; a supervisor refuses another one.
@@ -36,12 +37,15 @@ pub struct PodPlan {
     pub files: EtcFiles,
     /// The pod's volumes, each materialised once.
     pub volumes: Vec<VolumePlan>,
-    /// The containers, in `spec.containers` order.
+    /// The containers: those of `spec.initContainers`, then those of `spec.containers`, each in
+    /// its order.
     pub containers: Vec<ContainerPlan>,
     /// `spec.restartPolicy`.
     pub restart_policy: RestartPolicy,
     /// `spec.terminationGracePeriodSeconds`.
     pub termination_grace_period_seconds: u64,
+    /// `spec.activeDeadlineSeconds`, from the pod's start.
+    pub active_deadline_seconds: Option<u64>,
     /// Back-off between restarts.
     pub back_off: BackOff,
     /// Published ports: hostPort and `--publish`.
@@ -183,8 +187,20 @@ pub struct ContainerPlan {
     pub user: UserPlan,
     /// Mounts in the order they are made (by depth).
     pub mounts: Vec<MountPlan>,
-    /// The signal that asks PID 1 to end.
+    /// The signal that asks PID 1 to end: `lifecycle.stopSignal`, else the image's, else TERM.
     pub stop_signal: i32,
+    /// Its part in the pod.
+    pub role: Role,
+    /// When it is restarted.
+    pub restart: ContainerRestart,
+    /// Its probes.
+    pub probes: Probes,
+    /// Its hooks.
+    pub hooks: Hooks,
+    /// Its last words.
+    pub termination_message: TerminationMessage,
+    /// Its standard input.
+    pub console: Console,
 }
 
 /// The lower layers of a container's root file system.

@@ -21,11 +21,13 @@
 mod control;
 mod inside;
 mod launch;
+mod probe;
 mod report;
 
 pub use control::{Reply, Request, TerminalSize};
 pub use inside::{Outcome, Task};
 pub use launch::{Adopt, FromSupervisor, IdSpace, Launch, ToSupervisor};
+pub use probe::{MAX_PROBE_OUTPUT, ProbeReply, ProbeRequest, ProbeVerdict};
 pub use report::{Failure, GO, Report, Step};
 
 use serde::de::DeserializeOwned;
