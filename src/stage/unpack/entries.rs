@@ -42,9 +42,7 @@ impl Unpacker<'_> {
             self.make_opaque(&directory, name)?;
         }
         self.finish_file(&directory, name, entry)?;
-        self.directories
-            .push((full(names, name), entry.times.clone()));
-        Ok(())
+        self.remember(&directory, full(names, name), &entry.times)
     }
 
     pub(super) fn file(

@@ -79,8 +79,8 @@ impl Unpacker<'_> {
     /// The layer's own root keeps the owner and mode it was made with: a container's `/` has those
     /// of its upper directory, and a directory that its user may not write (`dr-xr-xr-x` in many
     /// images) could not be moved to its place in the store.
-    pub(super) fn finish_root(&mut self, entry: &Entry) {
-        self.directories.push((Vec::new(), entry.times.clone()));
+    pub(super) fn finish_root(&mut self, entry: &Entry) -> Result<(), UnpackError> {
+        self.remember(self.target, Vec::new(), &entry.times)
     }
 }
 

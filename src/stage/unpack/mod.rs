@@ -5,6 +5,7 @@
 //! never over something that exists. `tar` is the reader only.
 
 mod beneath;
+mod directories;
 mod entries;
 mod metadata;
 mod stream;
@@ -17,12 +18,11 @@ use std::io::{self, BufReader, Seek};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::Timestamps;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tar::EntryType;
 
-use beneath::open_directory;
+use directories::Directories;
 use stream::{Counted, decompress};
 
 /// Bounds of one layer.
@@ -34,6 +34,8 @@ pub struct Limits {
     pub max_entries: usize,
     /// Components of a path.
     pub max_depth: usize,
+    /// Bytes of what is remembered of directories until the end: their names and times.
+    pub max_memory: usize,
 }
 
 impl Default for Limits {
@@ -42,6 +44,7 @@ impl Default for Limits {
             max_bytes: 64 << 30,
             max_entries: 1_000_000,
             max_depth: 256,
+            max_memory: 128 << 20,
         }
     }
 }
@@ -135,7 +138,7 @@ pub fn run(
         limits,
         parent: None,
         hidden: HashSet::new(),
-        directories: Vec::new(),
+        directories: Directories::default(),
         written: 0,
         entries: 0,
         warnings: Vec::new(),
@@ -186,7 +189,7 @@ struct Unpacker<'a> {
     parent: Option<(Vec<u8>, OwnedFd)>,
     /// Names that this layer hides, so that a directory made there hides what is below.
     hidden: HashSet<Vec<u8>>,
-    directories: Vec<(Vec<u8>, Timestamps)>,
+    directories: Directories,
     /// Bytes of all files so far.
     written: u64,
     /// Entries so far, and directories that none of them names.
@@ -279,8 +282,7 @@ impl Unpacker<'_> {
         let entry = metadata::metadata(tar, &path)?;
         let Some(name) = names.pop() else {
             if kind == EntryType::Directory {
-                self.finish_root(&entry);
-                return Ok(());
+                return self.finish_root(&entry);
             }
             return invalid(format!("`{}` is not the name of a file", shown(&path)));
         };
@@ -313,16 +315,6 @@ impl Unpacker<'_> {
                 self.device(&names, &name, &entry, kind, number)
             }
             _ => invalid(format!("`{}` is of an unknown type", shown(&path))),
-        }
-    }
-
-    /// At the end: making an entry changes its parent's time.
-    fn set_directory_times(&self) {
-        for (path, times) in self.directories.iter().rev() {
-            let path: &[u8] = if path.is_empty() { b"." } else { path };
-            if let Ok(directory) = open_directory(self.target, path) {
-                rustix::fs::futimens(&directory, times).ok();
-            }
         }
     }
 }
@@ -476,6 +468,41 @@ mod tests {
                 ..Limits::default()
             };
             assert_eq!(unpack(&archive, &limits).is_ok(), fits, "{max_entries}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_remembered_once_however_often_it_is_named() {
+        use std::os::unix::fs::MetadataExt;
+        let directory = |name: &str, time: u64| {
+            let mut header = entry(name, EntryType::Directory);
+            header.set_mode(0o755);
+            header.set_mtime(time);
+            header
+        };
+        let mut link = entry("link", EntryType::Symlink);
+        link.set_link_name("a").unwrap();
+        let mut headers = vec![directory("a", 1), link];
+        headers.extend((0..100).map(|time| directory("a/b", time)));
+        headers.push(directory("link/b", 300));
+        headers.extend([entry("a/c", EntryType::Regular), directory("./a", 200)]);
+        let archive = archive_of(headers);
+        for (max_memory, fits) in [(300, true), (150, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let target = File::open(dir.path()).unwrap();
+            let mut layer = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut layer, &archive).unwrap();
+            let opaque = OpaqueAttribute::User;
+            let limits = Limits {
+                max_memory,
+                ..Limits::default()
+            };
+            let result = run(layer, target.as_fd(), Ownership::Squash, opaque, &limits);
+            assert_eq!(result.is_ok(), fits, "{result:?}");
+            if fits {
+                let time = |name: &str| dir.path().join(name).metadata().unwrap().mtime();
+                assert_eq!((time("a"), time("a/b")), (200, 300));
+            }
         }
     }
 
