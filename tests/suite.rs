@@ -53,6 +53,8 @@ mod exit_codes;
 mod generated;
 #[path = "suite/hostile_images.rs"]
 mod hostile_images;
+#[path = "suite/layers.rs"]
+mod layers;
 #[path = "suite/logs.rs"]
 mod logs;
 #[path = "suite/nginx.rs"]

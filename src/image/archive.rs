@@ -11,7 +11,8 @@ use super::oci::{
     RootFs, choose, parse,
 };
 use super::pull::{digest, verify_sized};
-use super::store::{LayerUnpacker, Staged};
+use super::staging::Staged;
+use super::store::LayerUnpacker;
 use super::{Algorithm, Digest, Hasher, Image, ImageError, ImageStore, Platform, Reference};
 
 /// The largest archive that is taken apart, as a bound for what a wrong file can cost.
@@ -108,7 +109,7 @@ impl Layout {
 }
 
 /// Writes an archive's files into a staging folder: plain files only, by their checked names.
-fn extract(store: &ImageStore, path: &Path) -> Result<Staged, ImageError> {
+fn extract(store: &ImageStore, path: &Path) -> Result<Staged<'static>, ImageError> {
     let bad = |why: String| ImageError::invalid(path.to_string_lossy(), why);
     let file = File::open(path).map_err(ImageError::io("opened", path))?;
     let mut reader = BufReader::new(file);
@@ -119,7 +120,7 @@ fn extract(store: &ImageStore, path: &Path) -> Result<Staged, ImageError> {
     } else {
         Box::new(reader)
     };
-    let staged = store.stage("load");
+    let staged = store.stage("load", None)?;
     std::fs::create_dir(&staged.path).map_err(ImageError::io("made", &staged.path))?;
     let mut archive = tar::Archive::new(reader);
     let entries = archive.entries().map_err(|error| bad(error.to_string()))?;

@@ -4,8 +4,7 @@
 //! data/blobs/sha256/<hex>    manifests and configs, as they came
 //! data/layers/<hex>/         unpacked layers by diffID, ready to be overlay's lower layers
 //! data/images.json           which manifest a name means
-//! data/tmp/                  what is being downloaded or unpacked; never visible under its name
-//! data/lock-<hex>            one process at a time works on a layer; the kernel lets go of it
+//! data/tmp/                  what is being downloaded or unpacked, and locks (see `staging`)
 //! ```
 //! Blobs of layers are not kept: the unpacked form is what containers use.
 
@@ -21,6 +20,7 @@ mod reference;
 mod registries;
 mod registry;
 mod resolve;
+mod staging;
 mod store;
 
 pub use archive::{import, load};

@@ -198,7 +198,7 @@ fn fetch_layer(
         progress.layer_finished(&layer.digest, true);
         return Ok(());
     }
-    let staged = store.stage("blob");
+    let staged = store.stage("blob", None)?;
     let blob = download(registry, layer, &staged.path, progress)?;
     progress.layer_unpacking(&layer.digest);
     for warning in store.add_layer(diff_id, &layer.digest, &blob, unpacker)? {

@@ -79,6 +79,12 @@ pub trait LayerUnpacker: Sync {
         target: &OwnedFd,
         max_bytes: u64,
     ) -> Result<Unpacked, ImageError>;
+
+    /// Removes a tree that `unpack` has made, with the ids that it was made with.
+    ///
+    /// # Errors
+    /// As `unlinkat(2)`, or a process that cannot be started.
+    fn remove(&self, path: &Path) -> io::Result<()>;
 }
 
 impl Image {
@@ -96,23 +102,6 @@ impl Image {
                     .collect(),
             ),
             config: self.config.image_config(),
-        }
-    }
-}
-
-/// A staging directory or file that goes unless it is moved to its place.
-#[derive(Debug)]
-pub(super) struct Staged {
-    pub(super) path: PathBuf,
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        if let (Some(parent), Some(name)) = (
-            self.path.parent(),
-            self.path.file_name().and_then(|name| name.to_str()),
-        ) {
-            crate::sys::tree::remove_tree(parent, name).ok();
         }
     }
 }
@@ -166,13 +155,23 @@ impl ImageStore {
 
     /// Waits for a lock of the store; a holder's death releases it.
     pub(super) fn lock(&self, name: &str) -> Result<File, ImageError> {
-        let path = self.path.join("tmp").join(format!("{name}.lock"));
+        let (file, path) = self.lock_file(name)?;
+        file.lock().map_err(ImageError::io("locked", path))?;
+        Ok(file)
+    }
+
+    /// The file of a lock.
+    pub(super) fn lock_file(&self, name: &str) -> Result<(File, PathBuf), ImageError> {
+        let path = self.staging().join(format!("{name}.lock"));
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600))
             .map_err(ImageError::errno("opened", &path))?;
-        let file = File::from(file);
-        file.lock().map_err(ImageError::io("locked", &path))?;
-        Ok(file)
+        Ok((File::from(file), path))
+    }
+
+    /// Where everything is made before it gets its place.
+    pub(super) fn staging(&self) -> PathBuf {
+        self.path.join("tmp")
     }
 
     pub(super) fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -180,17 +179,6 @@ impl ImageStore {
             .join("blobs")
             .join(digest.algorithm().as_str())
             .join(digest.hex())
-    }
-
-    /// A name in the staging directory that nobody else has.
-    pub(super) fn stage(&self, what: &str) -> Staged {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let pid = rustix::process::getpid().as_raw_nonzero();
-        Staged {
-            path: self.path.join("tmp").join(format!("{what}.{pid}.{number}")),
-        }
     }
 
     /// Keeps a document that was verified.
@@ -226,7 +214,7 @@ impl ImageStore {
         blob: &File,
         unpacker: &dyn LayerUnpacker,
     ) -> Result<Vec<String>, ImageError> {
-        let staged = self.stage("layer");
+        let staged = self.stage("layer", Some(unpacker))?;
         let made = rustix::fs::mkdir(&staged.path, Mode::from_raw_mode(0o755));
         made.map_err(ImageError::errno("made", &staged.path))?;
         rustix::fs::chmod(&staged.path, Mode::from_raw_mode(0o755))
@@ -414,7 +402,7 @@ impl ImageStore {
                 }
             }
         }
-        Ok(removed)
+        Ok(removed.saturating_add(self.sweep_staging(remove)?))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Unpacking layers with the pods' ids, each in a confined process of its own.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use crate::image::{ImageError, LayerUnpacker, Unpacked};
 use crate::runtime::idmap::IdMap;
@@ -43,5 +45,9 @@ impl LayerUnpacker for Unpacker<'_> {
             Ok(Outcome::Done) => Err(failed("an answer to another task".to_owned())),
             Err(error) => Err(failed(error.to_string())),
         }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        inside::remove(self.0, path).map_err(io::Error::other)
     }
 }

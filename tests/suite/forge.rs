@@ -17,6 +17,8 @@ pub(crate) enum Entry<'a> {
     HardLink(&'a str, &'a str),
     Fifo(&'a str),
     CharDevice(&'a str, u32, u32),
+    /// A directory with a mode and the id of its owner.
+    OwnedDir(&'a str, u32, u32),
 }
 
 /// The digest in hexadecimal.
@@ -42,12 +44,17 @@ pub(crate) fn tar(entries: &[Entry<'_>]) -> Vec<u8> {
             Entry::HardLink(name, target) => (name, 0o644, b'1', target, nothing),
             Entry::Fifo(name) => (name, 0o644, b'6', "", nothing),
             Entry::CharDevice(name, ..) => (name, 0o644, b'3', "", nothing),
+            Entry::OwnedDir(name, mode, _) => (name, mode, b'5', "", nothing),
+        };
+        let owner = match *entry {
+            Entry::OwnedDir(_, _, owner) => owner,
+            _ => 0,
         };
         let mut header = [0_u8; 512];
         header[..name.len()].copy_from_slice(name.as_bytes());
         header[100..107].copy_from_slice(format!("{mode:07o}").as_bytes());
-        header[108..115].copy_from_slice(b"0000000");
-        header[116..123].copy_from_slice(b"0000000");
+        header[108..115].copy_from_slice(format!("{owner:07o}").as_bytes());
+        header[116..123].copy_from_slice(format!("{owner:07o}").as_bytes());
         header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
         header[136..147].copy_from_slice(b"00000000000");
         header[156] = kind;
@@ -78,12 +85,22 @@ pub(crate) struct Archive {
 
 /// An OCI layout as an archive: an image of these layers under one name.
 pub(crate) fn archive(name: &str, config: &Value, layers: &[Vec<u8>]) -> Archive {
+    archive_of(name, config, layers, layers)
+}
+
+/// As [`archive`], of layers that are said to unpack to these archives.
+pub(crate) fn archive_of(
+    name: &str,
+    config: &Value,
+    layers: &[Vec<u8>],
+    unpacked: &[Vec<u8>],
+) -> Archive {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
     };
-    let diff_ids: Vec<String> = layers
+    let diff_ids: Vec<String> = unpacked
         .iter()
         .map(|layer| format!("sha256:{}", sha256(layer)))
         .collect();

@@ -1,0 +1,57 @@
+//! Layers in the store: what becomes of one that cannot be used, and what is left of it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::forge::{self, Entry};
+use crate::harness::Podrun;
+
+/// What is being made, or was left by somebody who made it; locks are for everybody.
+fn staged(podrun: &Podrun) -> Vec<PathBuf> {
+    fs::read_dir(podrun.root().join("data/tmp"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_none_or(|end| end != "lock"))
+        .collect()
+}
+
+/// A directory that only its owner may look into, who is none of the host's users.
+const PRIVATE: &[Entry<'_>] = &[
+    Entry::OwnedDir("private", 0o700, 1000),
+    Entry::OwnedDir("private/deeper", 0o700, 1000),
+    Entry::File("private/deeper/file", b"x"),
+];
+
+#[test]
+fn a_layer_that_is_refused_leaves_nothing() {
+    let podrun = Podrun::empty();
+    let mut entries = PRIVATE.to_vec();
+    entries.push(Entry::File("../upwards", b"x"));
+    let layer = forge::tar(&entries);
+    let image = forge::archive("localhost/refused:1", &json!({}), &[layer]);
+    podrun.try_load(&image).code(1).says("upwards");
+    assert_eq!(staged(&podrun), Vec::<PathBuf>::new());
+
+    // It is unpacked as a whole, and is another one than the image says.
+    let (layers, said) = ([forge::tar(PRIVATE)], [forge::tar(&PRIVATE[..1])]);
+    let image = forge::archive_of("localhost/another:1", &json!({}), &layers, &said);
+    podrun.try_load(&image).code(1).says("expected");
+    assert_eq!(staged(&podrun), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn prune_sweeps_what_killed_processes_have_left() {
+    let podrun = Podrun::empty();
+    let name = "localhost/private:1";
+    let image = forge::archive(name, &json!({}), &[forge::tar(PRIVATE)]);
+    podrun.load(&image);
+    let layers = podrun.root().join("data/layers");
+    let layer = fs::read_dir(&layers).unwrap().next().unwrap().unwrap();
+    let tmp = podrun.root().join("data/tmp");
+    fs::rename(layer.path(), tmp.join("layer.1.0")).unwrap();
+    fs::write(tmp.join("blob.1.0"), "half of it").unwrap();
+    podrun.run(["prune"]).ok();
+    assert_eq!(staged(&podrun), Vec::<PathBuf>::new());
+}
