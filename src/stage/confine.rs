@@ -143,20 +143,29 @@ pub fn drop_all_capabilities() -> io::Result<()> {
     )?)
 }
 
+/// What creating an image's files needs. As root these are the machine's own capabilities, and
+/// `trusted.overlay.opaque` asks for `SYS_ADMIN` (xattr(7), "Trusted extended attributes"). In a
+/// user namespace `user.overlay.opaque` asks for none, and whiteouts ask for none anywhere.
+const fn unpacking_capabilities(ids: IdSpace) -> CapabilitySet {
+    let always = CapabilitySet::CHOWN
+        .union(CapabilitySet::DAC_OVERRIDE)
+        .union(CapabilitySet::FOWNER)
+        .union(CapabilitySet::FSETID)
+        .union(CapabilitySet::MKNOD)
+        .union(CapabilitySet::SETFCAP);
+    match ids {
+        IdSpace::Machine => always.union(CapabilitySet::SYS_ADMIN),
+        IdSpace::Ranges | IdSpace::Single => always,
+    }
+}
+
 /// Keeps only what creating an image's files needs.
 ///
 /// # Errors
 /// As `capset(2)`.
-pub fn keep_unpacking_capabilities() -> io::Result<()> {
-    let needed = CapabilitySet::CHOWN
-        | CapabilitySet::DAC_OVERRIDE
-        | CapabilitySet::FOWNER
-        | CapabilitySet::FSETID
-        | CapabilitySet::MKNOD
-        | CapabilitySet::SETFCAP
-        // trusted.overlay.opaque (xattr(7), "Trusted extended attributes").
-        | CapabilitySet::SYS_ADMIN;
-    let held = needed.intersection(rustix::thread::capabilities(None)?.permitted);
+pub fn keep_unpacking_capabilities(ids: IdSpace) -> io::Result<()> {
+    let held =
+        unpacking_capabilities(ids).intersection(rustix::thread::capabilities(None)?.permitted);
     Ok(rustix::thread::set_capabilities(
         None,
         CapabilitySets {
@@ -170,6 +179,19 @@ pub fn keep_unpacking_capabilities() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_machines_unpacker_administers() {
+        for (ids, may) in [
+            (IdSpace::Machine, true),
+            (IdSpace::Ranges, false),
+            (IdSpace::Single, false),
+        ] {
+            let held = unpacking_capabilities(ids);
+            assert_eq!(held.contains(CapabilitySet::SYS_ADMIN), may, "{ids:?}");
+            assert!(!held.contains(CapabilitySet::SYS_CHROOT), "{ids:?}");
+        }
+    }
 
     #[test]
     fn the_default_capabilities_are_the_eleven() {

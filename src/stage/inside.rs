@@ -83,7 +83,7 @@ fn unpack_layer(ids: IdSpace, layer: OwnedFd, target: &OwnedFd, max_bytes: u64) 
     let confined = rustix::process::fchdir(target)
         .and_then(|()| rustix::process::chroot("."))
         .map_err(std::io::Error::from)
-        .and_then(|()| confine::keep_unpacking_capabilities());
+        .and_then(|()| confine::keep_unpacking_capabilities(ids));
     if let Err(error) = confined {
         return Outcome::Failed {
             message: format!("the layer's directory cannot be entered: {error}"),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::forge::{self, Entry};
-use crate::harness::Podrun;
+use crate::harness::{Output, Podrun, once};
 
 /// What is being made, or was left by somebody who made it; locks are for everybody.
 fn staged(podrun: &Podrun) -> Vec<PathBuf> {
@@ -54,4 +54,42 @@ fn prune_sweeps_what_killed_processes_have_left() {
     fs::write(tmp.join("blob.1.0"), "half of it").unwrap();
     podrun.run(["prune"]).ok();
     assert_eq!(staged(&podrun), Vec::<PathBuf>::new());
+}
+
+/// A container that looks at a path, over an image of these layers.
+fn read(podrun: &Podrun, image: &str, path: &str) -> Output {
+    let command = ["/probe", "read", path];
+    let container = json!({
+        "name": "a", "image": image, "imagePullPolicy": "Never", "command": command,
+    });
+    podrun.run_pod(&once("read", &[container]))
+}
+
+#[test]
+fn whiteouts_hide_what_is_below() {
+    let podrun = Podrun::empty();
+    let below = forge::tar(&[
+        Entry::File("single", b"below"),
+        Entry::File("kept", b"below"),
+        Entry::File("dir/file", b"below"),
+        Entry::File("opaque/file", b"below"),
+    ]);
+    let above = forge::tar(&[
+        Entry::File(".wh.single", b""),
+        Entry::File(".wh.dir", b""),
+        Entry::File("opaque/.wh..wh..opq", b""),
+        Entry::File("opaque/new", b"above"),
+    ]);
+    let image = "localhost/whiteouts:1";
+    let layers = [forge::probe_layer(), below, above];
+    podrun.load(&forge::archive(image, &json!({}), &layers));
+    for gone in ["/single", "/dir/file", "/opaque/file"] {
+        let output = read(&podrun, image, gone);
+        assert_eq!(output.code, 99, "{gone}: {}", output.stderr);
+    }
+    for (path, content) in [("/kept", "below"), ("/opaque/new", "above")] {
+        let said = read(&podrun, image, path).ok().stdout;
+        assert!(said.trim().ends_with(content), "{path}: {said}");
+    }
+    podrun.nothing_left();
 }
