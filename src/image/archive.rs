@@ -1,7 +1,7 @@
 //! Images from files: OCI layouts and archives, `docker save` archives, root file systems.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -14,6 +14,7 @@ use super::pull::{digest, verify_sized};
 use super::staging::Staged;
 use super::store::LayerUnpacker;
 use super::{Algorithm, Digest, Hasher, Image, ImageError, ImageStore, Platform, Reference};
+use crate::stage::unpack::decompress;
 
 /// The largest archive that is taken apart, as a bound for what a wrong file can cost.
 const MAX_ENTRIES: usize = 10_000;
@@ -112,14 +113,7 @@ impl Layout {
 fn extract(store: &ImageStore, path: &Path) -> Result<Staged<'static>, ImageError> {
     let bad = |why: String| ImageError::invalid(path.to_string_lossy(), why);
     let file = File::open(path).map_err(ImageError::io("opened", path))?;
-    let mut reader = BufReader::new(file);
-    let head = reader.fill_buf().map_err(ImageError::io("read", path))?;
-    let is_gzip = head.starts_with(&[0x1f, 0x8b]);
-    let reader: Box<dyn Read> = if is_gzip {
-        Box::new(flate2::bufread::MultiGzDecoder::new(reader))
-    } else {
-        Box::new(reader)
-    };
+    let reader = decompress(BufReader::new(file)).map_err(ImageError::io("read", path))?;
     let staged = store.stage("load", None)?;
     std::fs::create_dir(&staged.path).map_err(ImageError::io("made", &staged.path))?;
     let mut archive = tar::Archive::new(reader);
@@ -344,20 +338,8 @@ fn uncompressed_digest(blob: &File) -> Result<Digest, ImageError> {
         .try_clone()
         .map_err(ImageError::io("read", "archive"))?;
     file.rewind().map_err(ImageError::io("read", "archive"))?;
-    let mut reader = BufReader::with_capacity(128 * 1024, file);
-    let head = reader
-        .fill_buf()
+    let mut reader = decompress(BufReader::with_capacity(128 * 1024, file))
         .map_err(ImageError::io("read", "archive"))?;
-    let mut reader: Box<dyn Read> = if head.starts_with(&[0x1f, 0x8b]) {
-        Box::new(flate2::bufread::MultiGzDecoder::new(reader))
-    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        Box::new(
-            ruzstd::decoding::StreamingDecoder::new(reader)
-                .map_err(|error| ImageError::invalid("the archive", error.to_string()))?,
-        )
-    } else {
-        Box::new(reader)
-    };
     let mut hasher = Hasher::new(Algorithm::Sha256);
     std::io::copy(&mut reader, &mut hasher).map_err(ImageError::io("read", "archive"))?;
     Ok(hasher.finish())

@@ -178,3 +178,19 @@ pub(crate) fn probe_image(name: &str) -> Archive {
 pub(crate) fn image_over_probe(name: &str, config: &Value, entries: &[Entry<'_>]) -> Archive {
     archive(name, config, &[probe_layer(), tar(entries)])
 }
+
+/// zstd frames of this content, as it is, and one that readers skip (RFC 8878).
+pub(crate) fn zstd(frames: &[&[u8]], skipped: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for content in frames {
+        // A window of 1 MiB, and one raw block that is the last.
+        out.extend([0x28, 0xb5, 0x2f, 0xfd, 0, 10 << 3]);
+        let block = u32::try_from(content.len()).unwrap() << 3 | 1;
+        out.extend(&block.to_le_bytes()[..3]);
+        out.extend(*content);
+    }
+    out.extend([0x50, 0x2a, 0x4d, 0x18]);
+    out.extend(u32::try_from(skipped.len()).unwrap().to_le_bytes());
+    out.extend(skipped);
+    out
+}

@@ -93,3 +93,22 @@ fn whiteouts_hide_what_is_below() {
     }
     podrun.nothing_left();
 }
+
+#[test]
+fn zstd_of_several_frames_is_unpacked() {
+    let podrun = Podrun::empty();
+    let layer = forge::tar(&[Entry::File("file", b"content")]);
+    let (one, two) = layer.split_at(700);
+    let compressed = forge::zstd(&[one, two], b"a table of contents");
+    let image = "localhost/frames:1";
+    let layers = [forge::probe_layer(), compressed.clone()];
+    let unpacked = [forge::probe_layer(), layer];
+    podrun.load(&forge::archive_of(image, &json!({}), &layers, &unpacked));
+    assert_eq!(read(&podrun, image, "/file").code, 0);
+
+    let path = podrun.files().join("root.tar.zst");
+    fs::write(&path, compressed).unwrap();
+    let imported = ["image", "import", path.to_str().unwrap(), "localhost/i:1"];
+    podrun.run(imported).ok();
+    podrun.nothing_left();
+}

@@ -23,7 +23,9 @@ use sha2::{Digest, Sha256};
 use tar::EntryType;
 
 use directories::Directories;
-use stream::{Counted, decompress};
+use stream::Counted;
+
+pub use stream::decompress;
 
 /// Bounds of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +124,8 @@ pub fn run(
     layer
         .rewind()
         .map_err(|error| UnpackError::Failed(error.to_string()))?;
-    let reader = decompress(BufReader::with_capacity(256 * 1024, layer))?;
+    let reader = decompress(BufReader::with_capacity(256 * 1024, layer))
+        .map_err(|error| UnpackError::Failed(error.to_string()))?;
     let mut counted = Counted {
         inner: reader,
         hash: Sha256::new(),
