@@ -112,3 +112,105 @@ fn zstd_of_several_frames_is_unpacked() {
     podrun.run(imported).ok();
     podrun.nothing_left();
 }
+
+#[test]
+fn whiteouts_are_found_like_the_other_entries_of_their_layer() {
+    let podrun = Podrun::empty();
+    let below = forge::tar(&[Entry::File("dir/sub/old", b"below")]);
+    // Each hides `dir/sub/old` and brings another file, which the container can read.
+    let shapes: &[(&str, &[Entry<'_>], &str)] = &[
+        (
+            "opaque-through-link",
+            &[
+                Entry::Dir("dir/sub"),
+                Entry::Link("link", "dir"),
+                Entry::File("link/sub/.wh..wh..opq", b""),
+                Entry::File("link/sub/new", b""),
+            ],
+            "/dir/sub/new",
+        ),
+        (
+            "opaque-through-link-to-be-made",
+            &[
+                Entry::Dir("dir"),
+                Entry::Link("link", "dir"),
+                Entry::File("link/sub/.wh..wh..opq", b""),
+                Entry::File("dir/sub/new", b""),
+            ],
+            "/dir/sub/new",
+        ),
+        (
+            "hidden-through-link",
+            &[
+                Entry::Dir("dir"),
+                Entry::Link("link", "dir"),
+                Entry::File("link/.wh.sub", b""),
+                Entry::Dir("dir/sub"),
+                Entry::File("dir/sub/new", b""),
+            ],
+            "/dir/sub/new",
+        ),
+        (
+            "made-through-link",
+            &[
+                Entry::Dir("dir"),
+                Entry::Link("link", "dir"),
+                Entry::File("dir/.wh.sub", b""),
+                Entry::Dir("link/sub"),
+                Entry::File("link/sub/new", b""),
+            ],
+            "/dir/sub/new",
+        ),
+        (
+            "file-of-a-hidden-directory",
+            &[Entry::File(".wh.dir", b""), Entry::File("dir/new", b"")],
+            "/dir/new",
+        ),
+        (
+            "deep-file-of-a-hidden-directory",
+            &[
+                Entry::File("dir/.wh.sub", b""),
+                Entry::File("dir/sub/a/new", b""),
+            ],
+            "/dir/sub/a/new",
+        ),
+        (
+            "hidden-after-its-file",
+            &[Entry::File("dir/new", b""), Entry::File(".wh.dir", b"")],
+            "/dir/new",
+        ),
+        (
+            "directory-over-a-file",
+            &[
+                Entry::File("dir", b""),
+                Entry::Dir("dir"),
+                Entry::File("dir/new", b""),
+            ],
+            "/dir/new",
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (name, above, there) in shapes {
+        let image = format!("localhost/{name}:1");
+        let layers = [forge::probe_layer(), below.clone(), forge::tar(above)];
+        let loaded = podrun.try_load(&forge::archive(&image, &json!({}), &layers));
+        if loaded.code != 0 {
+            wrong.push(format!("{name} is refused: {}", loaded.stderr));
+            continue;
+        }
+        if read(&podrun, &image, "/dir/sub/old").code != 99 {
+            wrong.push(format!("{name} hides nothing"));
+        }
+        if read(&podrun, &image, there).code != 0 {
+            wrong.push(format!("{name} has no {there}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+
+    let entries = [
+        Entry::File(".wh.gone", b""),
+        Entry::HardLink("link", "gone"),
+    ];
+    let image = forge::image_over_probe("localhost/hard:1", &json!({}), &entries);
+    podrun.try_load(&image).code(1).says("a link to nothing");
+}

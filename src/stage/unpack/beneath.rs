@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::whiteout::is_whiteout;
 use super::{UnpackError, Unpacker, failed, invalid, shown};
 use crate::sys::tree::remove_beneath;
 
@@ -21,8 +22,8 @@ impl Unpacker<'_> {
         if !path.is_empty() {
             at = match open_directory(self.target, &path) {
                 Ok(found) => found,
-                Err(Errno::NOENT) => self.make_parents(names)?,
-                Err(Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => {
+                Err(Errno::NOENT | Errno::NOTDIR) => self.make_parents(names)?,
+                Err(Errno::LOOP | Errno::XDEV) => {
                     return invalid(format!("`{}` is not a directory", shown(&path)));
                 }
                 Err(errno) => return Err(failed("opened", &path)(errno)),
@@ -43,18 +44,12 @@ impl Unpacker<'_> {
             path.extend_from_slice(name);
             at = match open_directory(self.target, &path) {
                 Ok(found) => found,
-                Err(Errno::NOENT) => {
-                    self.count_entry()?;
-                    let mode = Mode::from_raw_mode(0o755);
-                    match rustix::fs::mkdirat(&at, name.as_slice(), mode) {
-                        Ok(()) => {}
-                        // A link that leads nowhere is in the way.
-                        Err(Errno::EXIST) => {
-                            return invalid(format!("`{}` is not a directory", shown(&path)));
-                        }
-                        Err(errno) => return Err(failed("made", &path)(errno)),
-                    }
-                    open_directory(self.target, &path).map_err(failed("opened", &path))?
+                Err(Errno::NOENT) => self.make_parent(&at, name, &path)?,
+                Err(Errno::NOTDIR) if is_whiteout_at(&at, name) => {
+                    self.clear(&at, name)?;
+                    let made = self.make_parent(&at, name, &path)?;
+                    self.make_opaque(&made, &path)?;
+                    made
                 }
                 Err(Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => {
                     return invalid(format!("`{}` is not a directory", shown(&path)));
@@ -63,6 +58,23 @@ impl Unpacker<'_> {
             };
         }
         Ok(at)
+    }
+
+    /// A directory that no entry of the layer has named so far.
+    fn make_parent(
+        &mut self,
+        above: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<OwnedFd, UnpackError> {
+        self.count_entry()?;
+        match rustix::fs::mkdirat(above, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => {}
+            // A link that leads nowhere is in the way.
+            Err(Errno::EXIST) => return invalid(format!("`{}` is not a directory", shown(path))),
+            Err(errno) => return Err(failed("made", path)(errno)),
+        }
+        open_directory(self.target, path).map_err(failed("opened", path))
     }
 
     /// Makes room: what an earlier entry put there is replaced.
@@ -83,6 +95,11 @@ impl Unpacker<'_> {
         self.parent = None;
         Ok(())
     }
+}
+
+fn is_whiteout_at(above: &OwnedFd, name: &[u8]) -> bool {
+    let stat = rustix::fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW);
+    stat.is_ok_and(|stat| is_whiteout(&stat))
 }
 
 /// Opens a directory below; links of the layer stay below as well.

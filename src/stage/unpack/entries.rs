@@ -10,6 +10,7 @@ use tar::EntryType;
 
 use super::beneath::open_directory;
 use super::metadata::Entry;
+use super::whiteout::is_whiteout;
 use super::{
     Ownership, UnpackError, Unpacker, bad_stream, failed, full, invalid, shown, too_large,
 };
@@ -22,8 +23,8 @@ impl Unpacker<'_> {
         entry: &Entry,
     ) -> Result<(), UnpackError> {
         let parent = self.parent(names)?;
-        let is_hidden = self.is_hidden(names, name);
         let there = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
+        let is_in_the_way = there.is_ok();
         let is_there =
             there.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
         if !is_there {
@@ -38,7 +39,7 @@ impl Unpacker<'_> {
             Mode::empty(),
         )
         .map_err(failed("opened", name))?;
-        if is_hidden && !is_there {
+        if is_in_the_way && !is_there {
             self.make_opaque(&directory, name)?;
         }
         self.finish_file(&directory, name, entry)?;
@@ -141,8 +142,8 @@ impl Unpacker<'_> {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
                 return invalid(format!("`{}` is a link to a directory", shown(name)));
             }
-            Ok(_) => {}
-            Err(_) => return invalid(format!("`{}` is a link to nothing", shown(name))),
+            Ok(stat) if !is_whiteout(&stat) => {}
+            Ok(_) | Err(_) => return invalid(format!("`{}` is a link to nothing", shown(name))),
         }
         let parent = self.parent(names)?;
         self.clear(&parent, name)?;

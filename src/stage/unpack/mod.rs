@@ -140,7 +140,6 @@ pub fn run(
         opaque,
         limits,
         parent: None,
-        hidden: HashSet::new(),
         directories: Directories::default(),
         written: 0,
         entries: 0,
@@ -190,8 +189,6 @@ struct Unpacker<'a> {
     limits: &'a Limits,
     /// The parent of the last entry, if nothing since could have changed what its path means.
     parent: Option<(Vec<u8>, OwnedFd)>,
-    /// Names that this layer hides, so that a directory made there hides what is below.
-    hidden: HashSet<Vec<u8>>,
     directories: Directories,
     /// Bytes of all files so far.
     written: u64,

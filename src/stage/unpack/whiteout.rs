@@ -2,17 +2,21 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags};
 use rustix::io::Errno;
 
 use super::beneath::open_directory;
-use super::{OpaqueAttribute, UnpackError, Unpacker, failed, full, invalid, shown};
+use super::{OpaqueAttribute, UnpackError, Unpacker, failed, invalid, shown};
+
+/// Whether this is a whiteout of the layer: no other entry gets the number 0:0.
+///
+/// A directory that takes its place is opaque: all that was below is hidden. So is one in the
+/// place of any other entry, since that has hidden what is below as well.
+pub(super) fn is_whiteout(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+}
 
 impl Unpacker<'_> {
-    pub(super) fn is_hidden(&self, names: &[Vec<u8>], name: &[u8]) -> bool {
-        !self.hidden.is_empty() && self.hidden.contains(&full(names, name))
-    }
-
     pub(super) fn whiteout(
         &mut self,
         names: &[Vec<u8>],
@@ -31,7 +35,6 @@ impl Unpacker<'_> {
             return invalid(format!("`{}` hides no file", shown(path)));
         }
         let parent = self.parent(names)?;
-        self.hidden.insert(full(names, hidden));
         // A file of this layer with that name stays, whatever the order is: whiteouts hide what
         // is below. A directory then hides all that is below it.
         match rustix::fs::statat(&parent, hidden, AtFlags::SYMLINK_NOFOLLOW) {
