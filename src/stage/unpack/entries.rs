@@ -1,7 +1,7 @@
 //! The entries of a layer, one function a type. None is made over something that exists.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use tar::EntryType;
 
 use super::beneath::open_directory;
+use super::members::{Archive, Member};
 use super::metadata::Entry;
 use super::whiteout::is_whiteout;
 use super::{
@@ -20,7 +21,7 @@ impl Unpacker<'_> {
         &mut self,
         names: &[Vec<u8>],
         name: &[u8],
-        entry: &Entry,
+        entry: &Entry<'_>,
     ) -> Result<(), UnpackError> {
         let parent = self.parent(names)?;
         let there = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
@@ -50,9 +51,15 @@ impl Unpacker<'_> {
         &mut self,
         names: &[Vec<u8>],
         name: &[u8],
-        entry: &Entry,
-        content: &mut impl Read,
+        entry: &Entry<'_>,
+        member: &Member,
+        archive: &mut Archive<'_>,
     ) -> Result<(), UnpackError> {
+        // The holes of a sparse file are in no archive, so they are counted here.
+        self.written = self.written.saturating_add(member.length);
+        if self.written > self.limits.max_bytes {
+            return too_large(self.limits);
+        }
         let parent = self.parent(names)?;
         let open = || {
             rustix::fs::openat(
@@ -70,20 +77,20 @@ impl Unpacker<'_> {
             opened => opened.map_err(failed("made", name))?,
         };
         let mut file = File::from(file);
-        // The holes of a sparse file are in no archive, so they are counted here.
-        let left = self.limits.max_bytes.saturating_sub(self.written);
-        let mut content = content.take(left.saturating_add(1));
-        let length =
-            io::copy(&mut content, &mut file).map_err(|error| match error.raw_os_error() {
-                Some(_) => {
-                    UnpackError::Failed(format!("{} cannot be written: {error}", shown(name)))
-                }
-                None => bad_stream(&error),
-            })?;
-        if length > left {
-            return too_large(self.limits);
+        for piece in &member.pieces {
+            let copied = file
+                .seek(SeekFrom::Start(piece.offset))
+                .and_then(|_| io::copy(&mut archive.by_ref().take(piece.length), &mut file))
+                .map_err(|error| not_written(name, &error))?;
+            if copied < piece.length {
+                return invalid(format!("it ends within `{}`", shown(name)));
+            }
         }
-        self.written = self.written.saturating_add(length);
+        // What follows the last piece is a hole.
+        if member.length > member.size {
+            file.set_len(member.length)
+                .map_err(|error| not_written(name, &error))?;
+        }
         let file = OwnedFd::from(file);
         self.finish_file(&file, name, entry)?;
         rustix::fs::futimens(&file, &entry.times).map_err(failed("given its time", name))
@@ -93,7 +100,7 @@ impl Unpacker<'_> {
         &mut self,
         names: &[Vec<u8>],
         name: &[u8],
-        entry: &Entry,
+        entry: &Entry<'_>,
         link: &[u8],
     ) -> Result<(), UnpackError> {
         if link.is_empty() || link.contains(&0) {
@@ -164,7 +171,7 @@ impl Unpacker<'_> {
         &mut self,
         names: &[Vec<u8>],
         name: &[u8],
-        entry: &Entry,
+        entry: &Entry<'_>,
     ) -> Result<(), UnpackError> {
         let parent = self.parent(names)?;
         self.clear(&parent, name)?;
@@ -177,7 +184,7 @@ impl Unpacker<'_> {
         &mut self,
         names: &[Vec<u8>],
         name: &[u8],
-        entry: &Entry,
+        entry: &Entry<'_>,
         kind: EntryType,
         (major, minor): (u32, u32),
     ) -> Result<(), UnpackError> {
@@ -203,5 +210,13 @@ impl Unpacker<'_> {
             }
             Err(errno) => Err(failed("made", name)(errno)),
         }
+    }
+}
+
+/// The layer's own errors come through the same calls, and have no number.
+fn not_written(name: &[u8], error: &io::Error) -> UnpackError {
+    match error.raw_os_error() {
+        Some(_) => UnpackError::Failed(format!("{} cannot be written: {error}", shown(name))),
+        None => bad_stream(error),
     }
 }

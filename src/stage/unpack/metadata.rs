@@ -6,16 +6,16 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::stream::Counted;
+use super::members::Member;
 use super::{Ownership, UnpackError, Unpacker, bad_stream, failed, invalid, shown};
 
 /// The metadata of an entry.
-pub(super) struct Entry {
+pub(super) struct Entry<'a> {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) mode: Mode,
     pub(super) times: Timestamps,
-    pub(super) attributes: Vec<(String, Vec<u8>)>,
+    pub(super) attributes: &'a [(String, Vec<u8>)],
 }
 
 impl Unpacker<'_> {
@@ -24,7 +24,7 @@ impl Unpacker<'_> {
         &mut self,
         parent: &OwnedFd,
         name: &[u8],
-        entry: &Entry,
+        entry: &Entry<'_>,
     ) -> Result<(), UnpackError> {
         if self.ownership == Ownership::Exact {
             rustix::fs::chownat(
@@ -48,7 +48,7 @@ impl Unpacker<'_> {
         &mut self,
         file: &OwnedFd,
         name: &[u8],
-        entry: &Entry,
+        entry: &Entry<'_>,
     ) -> Result<(), UnpackError> {
         match self.ownership {
             Ownership::Exact => rustix::fs::fchown(
@@ -64,7 +64,7 @@ impl Unpacker<'_> {
             }
         }
         rustix::fs::fchmod(file, entry.mode).map_err(failed("given its mode", name))?;
-        for (attribute, value) in &entry.attributes {
+        for (attribute, value) in entry.attributes {
             match rustix::fs::fsetxattr(file, attribute.as_str(), value, XattrFlags::empty()) {
                 Ok(()) => {}
                 Err(Errno::NOTSUP | Errno::PERM | Errno::INVAL) => {
@@ -79,56 +79,30 @@ impl Unpacker<'_> {
     /// The layer's own root keeps the owner and mode it was made with: a container's `/` has those
     /// of its upper directory, and a directory that its user may not write (`dr-xr-xr-x` in many
     /// images) could not be moved to its place in the store.
-    pub(super) fn finish_root(&mut self, entry: &Entry) -> Result<(), UnpackError> {
+    pub(super) fn finish_root(&mut self, entry: &Entry<'_>) -> Result<(), UnpackError> {
         self.remember(self.target, Vec::new(), &entry.times)
     }
 }
 
-pub(super) fn metadata(
-    tar: &mut tar::Entry<'_, &mut Counted>,
-    path: &[u8],
-) -> Result<Entry, UnpackError> {
-    let header = tar.header();
-    let id = |value: io::Result<u64>| {
-        value
-            .ok()
-            .and_then(|id| u32::try_from(id).ok())
+pub(super) fn metadata(member: &Member) -> Result<Entry<'_>, UnpackError> {
+    let Member {
+        header, extended, ..
+    } = member;
+    let id = |said: Option<u32>, value: io::Result<u64>| {
+        said.or_else(|| u32::try_from(value.ok()?).ok())
             .filter(|id| *id != u32::MAX)
     };
-    let (Some(uid), Some(gid)) = (id(header.uid()), id(header.gid())) else {
-        return invalid(format!("`{}` has no valid owner", shown(path)));
+    let (Some(uid), Some(gid)) = (
+        id(extended.uid, header.uid()),
+        id(extended.gid, header.gid()),
+    ) else {
+        return invalid(format!("`{}` has no valid owner", shown(&member.path)));
     };
     let mode = header.mode().map_err(|error| bad_stream(&error))? & 0o7777;
-    let seconds = i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0);
-    let (mut uid, mut gid) = (uid, gid);
-    let mut attributes = Vec::new();
-    if let Ok(Some(extensions)) = tar.pax_extensions() {
-        for extension in extensions {
-            let extension = extension.map_err(|error| bad_stream(&error))?;
-            let Ok(key) = extension.key() else { continue };
-            let number = || {
-                extension
-                    .value()
-                    .ok()
-                    .and_then(|text| text.parse::<u32>().ok())
-            };
-            match key {
-                "uid" => uid = number().filter(|id| *id != u32::MAX).unwrap_or(uid),
-                "gid" => gid = number().filter(|id| *id != u32::MAX).unwrap_or(gid),
-                key => {
-                    if let Some(name) = key.strip_prefix("SCHILY.xattr.")
-                        && is_kept(name)
-                    {
-                        attributes.push((name.to_owned(), extension.value_bytes().to_vec()));
-                    }
-                }
-            }
-        }
-    }
-    let time = Timespec {
-        tv_sec: seconds,
+    let time = extended.modified.unwrap_or_else(|| Timespec {
+        tv_sec: i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0),
         tv_nsec: 0,
-    };
+    });
     Ok(Entry {
         uid,
         gid,
@@ -137,13 +111,6 @@ pub(super) fn metadata(
             last_access: time,
             last_modification: time,
         },
-        attributes,
+        attributes: &extended.attributes,
     })
-}
-
-/// The user's own attributes and file capabilities; never what steers overlay, an LSM or the
-/// integrity subsystem.
-fn is_kept(name: &str) -> bool {
-    let steers_overlay = name.contains(".overlay.");
-    (name.starts_with("user.") && !steers_overlay) || name == "security.capability"
 }

@@ -2,12 +2,15 @@
 //!
 //! Each layer has a directory of its own. Nothing is reached by a path: a parent is opened with
 //! `openat2(2)` that cannot leave the directory, an entry is made in its parent's descriptor and
-//! never over something that exists. `tar` is the reader only.
+//! never over something that exists. `tar` decodes headers only.
 
 mod beneath;
 mod directories;
 mod entries;
+mod members;
 mod metadata;
+mod pax;
+mod sparse;
 mod stream;
 mod whiteout;
 
@@ -16,13 +19,13 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufReader, Seek};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::rc::Rc;
 
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tar::EntryType;
 
 use directories::Directories;
+use members::{Archive, Member};
 use stream::Counted;
 
 pub use stream::decompress;
@@ -89,9 +92,6 @@ pub enum UnpackError {
     Failed(String),
 }
 
-/// The most bytes of the headers of one entry, long names and extended attributes among them.
-const MAX_HEADERS: u64 = 1 << 20;
-
 fn invalid<T>(message: impl Into<String>) -> Result<T, UnpackError> {
     Err(UnpackError::Invalid(message.into()))
 }
@@ -132,7 +132,6 @@ pub fn run(
         bytes: 0,
         limit: limits.max_bytes,
         is_over: false,
-        budget: Rc::default(),
     };
     let mut unpacker = Unpacker {
         target,
@@ -200,19 +199,12 @@ struct Unpacker<'a> {
 
 impl Unpacker<'_> {
     fn all(&mut self, reader: &mut Counted) -> Result<(), UnpackError> {
-        let budget = Rc::clone(&reader.budget);
-        let mut archive = tar::Archive::new(reader);
-        let mut entries = archive.entries().map_err(|error| bad_stream(&error))?;
-        loop {
-            // The headers of one entry are collected in memory before it can be seen.
-            budget.set(Some(MAX_HEADERS));
-            let entry = entries.next();
-            budget.set(None);
-            let Some(entry) = entry else { return Ok(()) };
-            let mut entry = entry.map_err(|error| bad_stream(&error))?;
+        let mut archive = Archive::new(reader);
+        while let Some(member) = archive.next()? {
             self.count_entry()?;
-            self.one(&mut entry)?;
+            self.one(&member, &mut archive)?;
         }
+        Ok(())
     }
 
     /// Counts an entry, or a directory that is made on the way to one.
@@ -262,59 +254,37 @@ impl Unpacker<'_> {
         Ok(names)
     }
 
-    fn one(&mut self, tar: &mut tar::Entry<'_, &mut Counted>) -> Result<(), UnpackError> {
-        let kind = tar.header().entry_type();
-        if matches!(
-            kind,
-            EntryType::XGlobalHeader
-                | EntryType::XHeader
-                | EntryType::GNULongName
-                | EntryType::GNULongLink
-        ) {
-            return Ok(());
+    fn one(&mut self, member: &Member, archive: &mut Archive<'_>) -> Result<(), UnpackError> {
+        let Member { path, kind, .. } = member;
+        // To some readers the next entry begins behind it, to others in it.
+        if !is_file(*kind) && member.size != 0 {
+            return invalid(format!("`{}` has content, but is no file", shown(path)));
         }
-        let path = tar.path_bytes().into_owned();
-        // `tar` skips it; to other readers the next entry begins there (GNU tar, Go, Python).
-        if !is_file(kind) && tar.size() != 0 {
-            return invalid(format!("`{}` has content, but is no file", shown(&path)));
-        }
-        let mut names = self.components(&path)?;
-        let entry = metadata::metadata(tar, &path)?;
+        let mut names = self.components(path)?;
+        let entry = metadata::metadata(member)?;
         let Some(name) = names.pop() else {
-            if kind == EntryType::Directory {
+            if *kind == EntryType::Directory {
                 return self.finish_root(&entry);
             }
-            return invalid(format!("`{}` is not the name of a file", shown(&path)));
+            return invalid(format!("`{}` is not the name of a file", shown(path)));
         };
         if let Some(hidden) = name.strip_prefix(b".wh.") {
-            return self.whiteout(&names, hidden, &path);
+            return self.whiteout(&names, hidden, path);
         }
-        match kind {
+        match *kind {
             EntryType::Directory => self.directory(&names, &name, &entry),
-            kind if is_file(kind) => self.file(&names, &name, &entry, tar),
-            EntryType::Symlink => {
-                let link = tar
-                    .link_name_bytes()
-                    .map(std::borrow::Cow::into_owned)
-                    .unwrap_or_default();
-                self.symlink(&names, &name, &entry, &link)
-            }
-            EntryType::Link => {
-                let link = tar
-                    .link_name_bytes()
-                    .map(std::borrow::Cow::into_owned)
-                    .unwrap_or_default();
-                self.hard_link(&names, &name, &link)
-            }
+            kind if is_file(kind) => self.file(&names, &name, &entry, member, archive),
+            EntryType::Symlink => self.symlink(&names, &name, &entry, &member.link),
+            EntryType::Link => self.hard_link(&names, &name, &member.link),
             EntryType::Fifo => self.fifo(&names, &name, &entry),
             EntryType::Char | EntryType::Block => {
                 let number = (
-                    tar.header().device_major().ok().flatten().unwrap_or(0),
-                    tar.header().device_minor().ok().flatten().unwrap_or(0),
+                    member.header.device_major().ok().flatten().unwrap_or(0),
+                    member.header.device_minor().ok().flatten().unwrap_or(0),
                 );
-                self.device(&names, &name, &entry, kind, number)
+                self.device(&names, &name, &entry, *kind, number)
             }
-            _ => invalid(format!("`{}` is of an unknown type", shown(&path))),
+            _ => invalid(format!("`{}` is of an unknown type", shown(path))),
         }
     }
 }
@@ -336,218 +306,4 @@ fn full(names: &[Vec<u8>], name: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Read;
-    use std::os::fd::AsFd;
-
-    use super::*;
-
-    /// An archive with one sparse file: all of it a hole, no data.
-    fn sparse(length: u64) -> Vec<u8> {
-        let mut header = tar::Header::new_gnu();
-        header.set_path("hole").unwrap();
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_size(0);
-        header.set_entry_type(EntryType::GNUSparse);
-        let gnu = header.as_gnu_mut().unwrap();
-        gnu.set_real_size(length);
-        gnu.sparse[0].set_offset(length);
-        gnu.sparse[0].set_length(0);
-        header.set_cksum();
-        let mut archive = header.as_bytes().to_vec();
-        archive.resize(archive.len() + 1024, 0);
-        archive
-    }
-
-    fn unpack(archive: &[u8], target: &std::path::Path) -> Result<Report, UnpackError> {
-        let target = File::open(target).unwrap();
-        let mut layer = tempfile::tempfile().unwrap();
-        io::Write::write_all(&mut layer, archive).unwrap();
-        let opaque = OpaqueAttribute::User;
-        let limits = Limits::default();
-        run(layer, target.as_fd(), Ownership::Squash, opaque, &limits)
-    }
-
-    fn entry(name: &str, kind: EntryType) -> tar::Header {
-        let mut header = tar::Header::new_gnu();
-        header.set_path(name).unwrap();
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_size(0);
-        header.set_entry_type(kind);
-        header
-    }
-
-    fn archive_of(mut headers: Vec<tar::Header>) -> Vec<u8> {
-        let mut archive = Vec::new();
-        for header in &mut headers {
-            header.set_cksum();
-            archive.extend_from_slice(header.as_bytes());
-        }
-        archive.resize(archive.len() + 1024, 0);
-        archive
-    }
-
-    #[test]
-    fn an_entry_inside_of_a_link_is_refused() {
-        for kind in [EntryType::Link, EntryType::Symlink, EntryType::Directory] {
-            let dir = tempfile::tempdir().unwrap();
-            let mut outer = entry("outer", kind);
-            outer.set_link_name("file").unwrap();
-            outer.set_size(512);
-            let archive = archive_of(vec![
-                entry("file", EntryType::Regular),
-                outer,
-                entry("hidden", EntryType::Regular),
-            ]);
-            let result = unpack(&archive, dir.path());
-            let is_invalid =
-                matches!(&result, Err(UnpackError::Invalid(why)) if why.contains("content"));
-            assert!(is_invalid, "{kind:?}: {result:?}");
-        }
-    }
-
-    #[test]
-    fn no_device_number_becomes_a_whiteout() {
-        for (major, minor) in [(0, 0), (4096, 0), (0, 1 << 20)] {
-            let dir = tempfile::tempdir().unwrap();
-            let mut device = entry("device", EntryType::Char);
-            device.set_device_major(major).unwrap();
-            device.set_device_minor(minor).unwrap();
-            let report = unpack(&archive_of(vec![device]), dir.path()).unwrap();
-            assert_eq!(report.warnings.len(), 1, "{major}:{minor}");
-            assert!(!dir.path().join("device").exists(), "{major}:{minor}");
-        }
-    }
-
-    #[test]
-    fn headers_and_directories_that_no_entry_names_are_bounded() {
-        let unpack = |archive: &[u8], limits: &Limits| {
-            let dir = tempfile::tempdir().unwrap();
-            let target = File::open(dir.path()).unwrap();
-            let mut layer = tempfile::tempfile().unwrap();
-            io::Write::write_all(&mut layer, archive).unwrap();
-            let opaque = OpaqueAttribute::User;
-            run(layer, target.as_fd(), Ownership::Squash, opaque, limits)
-        };
-        let mut builder = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(EntryType::XHeader);
-        header.set_size(2 << 20);
-        header.set_path("x").unwrap();
-        header.set_cksum();
-        builder
-            .append(&header, io::repeat(b'0').take(2 << 20))
-            .unwrap();
-        let result = unpack(&builder.into_inner().unwrap(), &Limits::default());
-        assert!(
-            matches!(&result, Err(UnpackError::Invalid(why)) if why.contains("headers")),
-            "{result:?}"
-        );
-
-        let mut builder = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_gnu();
-        for value in [
-            tar::Header::set_uid,
-            tar::Header::set_gid,
-            tar::Header::set_size,
-        ] {
-            value(&mut header, 0);
-        }
-        header.set_mode(0o644);
-        builder
-            .append_data(&mut header, "a/b/c/d/e", io::empty())
-            .unwrap();
-        let archive = builder.into_inner().unwrap();
-        for (max_entries, fits) in [(5, true), (4, false)] {
-            let limits = Limits {
-                max_entries,
-                ..Limits::default()
-            };
-            assert_eq!(unpack(&archive, &limits).is_ok(), fits, "{max_entries}");
-        }
-    }
-
-    #[test]
-    fn a_directory_is_remembered_once_however_often_it_is_named() {
-        use std::os::unix::fs::MetadataExt;
-        let directory = |name: &str, time: u64| {
-            let mut header = entry(name, EntryType::Directory);
-            header.set_mode(0o755);
-            header.set_mtime(time);
-            header
-        };
-        let mut link = entry("link", EntryType::Symlink);
-        link.set_link_name("a").unwrap();
-        let mut headers = vec![directory("a", 1), link];
-        headers.extend((0..100).map(|time| directory("a/b", time)));
-        headers.push(directory("link/b", 300));
-        headers.extend([entry("a/c", EntryType::Regular), directory("./a", 200)]);
-        let archive = archive_of(headers);
-        for (max_memory, fits) in [(300, true), (150, false)] {
-            let dir = tempfile::tempdir().unwrap();
-            let target = File::open(dir.path()).unwrap();
-            let mut layer = tempfile::tempfile().unwrap();
-            io::Write::write_all(&mut layer, &archive).unwrap();
-            let opaque = OpaqueAttribute::User;
-            let limits = Limits {
-                max_memory,
-                ..Limits::default()
-            };
-            let result = run(layer, target.as_fd(), Ownership::Squash, opaque, &limits);
-            assert_eq!(result.is_ok(), fits, "{result:?}");
-            if fits {
-                let time = |name: &str| dir.path().join(name).metadata().unwrap().mtime();
-                assert_eq!((time("a"), time("a/b")), (200, 300));
-            }
-        }
-    }
-
-    #[test]
-    fn a_root_that_may_not_be_written_can_still_be_moved() {
-        use std::os::unix::fs::PermissionsExt;
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(EntryType::Directory);
-        header.set_path("./").unwrap();
-        header.set_mode(0o555);
-        header.set_uid(1000);
-        header.set_gid(1000);
-        header.set_size(0);
-        header.set_cksum();
-        let mut builder = tar::Builder::new(Vec::new());
-        builder.append(&header, io::empty()).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let target = File::open(dir.path()).unwrap();
-        let mut layer = tempfile::tempfile().unwrap();
-        io::Write::write_all(&mut layer, &builder.into_inner().unwrap()).unwrap();
-        let opaque = OpaqueAttribute::User;
-        let limits = Limits::default();
-        run(layer, target.as_fd(), Ownership::Squash, opaque, &limits).unwrap();
-        let mode = dir.path().metadata().unwrap().permissions().mode();
-        assert_eq!(mode & 0o200, 0o200, "{mode:o}");
-    }
-
-    #[test]
-    fn the_holes_of_a_sparse_file_count() {
-        for (length, limit, fits) in [(1 << 20, 1 << 20, true), (64 << 20, 1 << 20, false)] {
-            let dir = tempfile::tempdir().unwrap();
-            let target = File::open(dir.path()).unwrap();
-            let mut layer = tempfile::tempfile().unwrap();
-            io::Write::write_all(&mut layer, &sparse(length)).unwrap();
-            let limits = Limits {
-                max_bytes: limit,
-                ..Limits::default()
-            };
-            let opaque = OpaqueAttribute::User;
-            let result = run(layer, target.as_fd(), Ownership::Squash, opaque, &limits);
-            let is_too_large = matches!(&result, Err(UnpackError::Invalid(why)) if why.contains("unpacks to more"));
-            assert_eq!(result.is_ok(), fits, "{result:?}");
-            assert_eq!(is_too_large, !fits, "{result:?}");
-            let written = dir.path().join("hole").metadata().unwrap().len();
-            assert!(written <= limit + 1, "{written} bytes");
-        }
-    }
-}
+mod tests;
