@@ -31,7 +31,11 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     text
 }
 
-/// A ustar archive of these entries, in this order, with names as they are.
+/// The target of a link, or a name, that its field in a header cannot hold.
+const LONG: usize = 100;
+
+/// A ustar archive of these entries, in this order, with names as they are; a link that is longer
+/// than its field follows in GNU's way.
 pub(crate) fn tar(entries: &[Entry<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
     for entry in entries {
@@ -50,30 +54,52 @@ pub(crate) fn tar(entries: &[Entry<'_>]) -> Vec<u8> {
             Entry::OwnedDir(_, _, owner) => owner,
             _ => 0,
         };
-        let mut header = [0_u8; 512];
-        header[..name.len()].copy_from_slice(name.as_bytes());
-        header[100..107].copy_from_slice(format!("{mode:07o}").as_bytes());
+        for (kind, text) in [(b'K', link), (b'L', name)] {
+            if text.len() > LONG {
+                let mut header = header("././@LongLink", 0o644, kind);
+                finish(&mut out, &mut header, text.as_bytes());
+            }
+        }
+        let cut = |text: &str| text.as_bytes()[..text.len().min(LONG)].to_vec();
+        let mut header = header("", mode, kind);
+        for (at, text) in [(0, cut(name)), (157, cut(link))] {
+            header[at..at + text.len()].copy_from_slice(&text);
+        }
         header[108..115].copy_from_slice(format!("{owner:07o}").as_bytes());
         header[116..123].copy_from_slice(format!("{owner:07o}").as_bytes());
-        header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
-        header[136..147].copy_from_slice(b"00000000000");
-        header[156] = kind;
-        header[157..157 + link.len()].copy_from_slice(link.as_bytes());
-        header[257..263].copy_from_slice(b"ustar\0");
-        header[263..265].copy_from_slice(b"00");
         if let Entry::CharDevice(_, major, minor) = *entry {
             header[329..336].copy_from_slice(format!("{major:07o}").as_bytes());
             header[337..344].copy_from_slice(format!("{minor:07o}").as_bytes());
         }
-        header[148..156].copy_from_slice(b"        ");
-        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-        out.extend_from_slice(&header);
-        out.extend_from_slice(content);
-        out.resize(out.len().next_multiple_of(512), 0);
+        finish(&mut out, &mut header, content);
     }
     out.resize(out.len() + 1024, 0);
     out
+}
+
+/// The header of an entry without owner, size, time and sum.
+fn header(name: &str, mode: u32, kind: u8) -> [u8; 512] {
+    let mut header = [0_u8; 512];
+    header[..name.len()].copy_from_slice(name.as_bytes());
+    header[100..107].copy_from_slice(format!("{mode:07o}").as_bytes());
+    header[108..115].copy_from_slice(b"0000000");
+    header[116..123].copy_from_slice(b"0000000");
+    header[136..147].copy_from_slice(b"00000000000");
+    header[156] = kind;
+    header[257..263].copy_from_slice(b"ustar\0");
+    header[263..265].copy_from_slice(b"00");
+    header
+}
+
+/// Adds an entry: its header, with the size and the sum, and its content.
+fn finish(out: &mut Vec<u8>, header: &mut [u8; 512], content: &[u8]) {
+    header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+    header[148..156].copy_from_slice(b"        ");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    out.extend_from_slice(header);
+    out.extend_from_slice(content);
+    out.resize(out.len().next_multiple_of(512), 0);
 }
 
 /// An image in an archive.

@@ -270,6 +270,30 @@ fn a_layer_that_leaves_its_directory_is_refused_or_contained() {
 }
 
 #[test]
+fn a_link_upwards_ends_at_the_top_of_its_layer() {
+    let podrun = Podrun::empty();
+    let canary = Canary::new(podrun.scratch().join("canary"));
+    let relative = up_to(canary.path());
+    // Longer than a header's field.
+    assert!(relative.len() > 100, "{relative}");
+    // The layer has a directory where the host has the canary.
+    let inside = canary.path().strip_prefix("/").unwrap();
+    let entries = [
+        Entry::Dir(inside.to_str().unwrap()),
+        Entry::Link("d", &relative),
+        Entry::File("d/planted", b"x"),
+    ];
+    run_image(&podrun, "upwards", &json!({}), &entries).ok();
+    canary.assert_untouched();
+    let planted = canary.path().join("planted");
+    let command = ["/probe", "read", planted.to_str().unwrap()];
+    let image = "localhost/upwards:1";
+    let container =
+        json!({ "name": "a", "image": image, "imagePullPolicy": "Never", "command": command });
+    podrun.run_pod(&once("planted", &[container])).ok();
+}
+
+#[test]
 fn an_archive_that_links_out_of_its_folder_is_refused() {
     let podrun = Podrun::empty();
     let canary = Canary::new(podrun.scratch().join("canary"));
