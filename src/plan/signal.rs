@@ -1,4 +1,4 @@
-//! Signals by name, as images (`STOPSIGNAL`) write them.
+//! Signals by name, as images (`STOPSIGNAL`) and `lifecycle.stopSignal` write them.
 
 /// Linux' signal numbers on x86 and ARM (`signal(7)`).
 const NAMES: [&str; 31] = [
@@ -6,6 +6,9 @@ const NAMES: [&str; 31] = [
     "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
     "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
+
+/// Other names of some of them.
+const ALIASES: [(&str, i32); 3] = [("IOT", 6), ("CLD", 17), ("POLL", 29)];
 
 /// First real-time signal as programs see it (glibc and musl keep two for themselves).
 const RTMIN: i32 = 34;
@@ -38,6 +41,9 @@ pub(super) fn parse(text: &str) -> Option<i32> {
             .and_then(|n| RTMAX.checked_sub(n))
             .filter(|n| *n >= RTMIN);
     }
+    if let Some((_, number)) = ALIASES.iter().find(|(known, _)| *known == name) {
+        return Some(*number);
+    }
     let index = NAMES.iter().position(|known| *known == name)?;
     i32::try_from(index.checked_add(1)?).ok()
 }
@@ -56,6 +62,9 @@ mod tests {
             ("RTMAX-1", 63),
             ("RTMIN", 34),
             ("SYS", 31),
+            ("SIGIOT", 6),
+            ("SIGCLD", 17),
+            ("SIGPOLL", 29),
         ] {
             assert_eq!(parse(text), Some(number), "{text}");
         }

@@ -1,0 +1,172 @@
+//! One container.
+
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+
+use super::life;
+use super::volume::clean_text;
+use super::{Input, PlanProblem, problem};
+use crate::names::{ContainerName, VolumeName};
+use crate::plan::{ContainerPlan, MountPlan, PresentImage, Role, UserPlan, command};
+
+/// What a container's plan is made of besides the container.
+pub(super) struct Surroundings<'a> {
+    pub(super) spec: &'a PodSpec,
+    pub(super) input: &'a Input<'a>,
+    pub(super) hostname: &'a str,
+    /// The pod's address.
+    pub(super) address: &'a str,
+}
+
+/// Plans a container that is written at `path`.
+pub(super) fn plan(
+    path: &str,
+    role: Role,
+    container: &Container,
+    surroundings: &Surroundings<'_>,
+    problems: &mut Vec<PlanProblem>,
+) -> Option<ContainerPlan> {
+    let &Surroundings {
+        spec,
+        input,
+        hostname,
+        address,
+    } = surroundings;
+    let known = problems.len();
+    let name = match ContainerName::new(container.name.as_str()) {
+        Ok(name) => name,
+        Err(error) => {
+            problems.push(problem(format!("{path}.name"), error.rule));
+            return None;
+        }
+    };
+    let reference = container.image.clone().unwrap_or_default();
+    let Some(image) = input.images.get(&reference) else {
+        problems.push(problem(
+            format!("{path}.image"),
+            format!("`{reference}` is not present"),
+        ));
+        return None;
+    };
+
+    let declared = command::declared(
+        container
+            .env
+            .iter()
+            .flatten()
+            .map(|var| (var.name.as_str(), var.value.as_deref().unwrap_or_default())),
+    );
+    let argv = command::argv(
+        &image.config,
+        container.command.as_deref(),
+        container.args.as_deref(),
+        &declared,
+    );
+    if argv.first().is_none_or(String::is_empty) {
+        problems.push(PlanProblem {
+            path: format!("{path}.command"),
+            message: format!(
+                "no command: image `{reference}` has neither an entrypoint nor a command"
+            ),
+            hint: Some("write `command: [...]`".to_owned()),
+        });
+    }
+    let working_dir = container
+        .working_dir
+        .as_deref()
+        .filter(|dir| !dir.is_empty())
+        .or(Some(image.config.working_dir.as_str()).filter(|dir| !dir.is_empty()))
+        .unwrap_or("/");
+    if !working_dir.starts_with('/') || working_dir.contains('\0') {
+        problems.push(problem(
+            format!("{path}.workingDir"),
+            format!("`{}` is not an absolute path", working_dir.escape_debug()),
+        ));
+    }
+    let stop_signal = life::stop_signal(path, container, &image.config, problems)?;
+    let (probes, hooks) = life::Handlers { container, address }.all(path, problems);
+    let user = plan_user(path, container, spec, image, input.host.id_count, problems);
+    let mut mounts: Vec<MountPlan> = Vec::new();
+    for mount in container.volume_mounts.iter().flatten() {
+        let Ok(volume) = VolumeName::new(mount.name.as_str()) else {
+            continue;
+        };
+        mounts.push(MountPlan {
+            volume,
+            mount_path: clean_text(&mount.mount_path),
+            read_only: mount.read_only == Some(true),
+        });
+    }
+    // A mount at /a is made before the one at /a/b.
+    mounts.sort_by_key(|mount| mount.mount_path.matches('/').count());
+    (problems.len() == known).then(|| ContainerPlan {
+        name,
+        image: reference,
+        image_id: image.image_id.clone(),
+        root: image.root.clone(),
+        read_only_root: container
+            .security_context
+            .as_ref()
+            .and_then(|security| security.read_only_root_filesystem)
+            == Some(true),
+        argv,
+        env: command::environment(&image.config, hostname, &declared),
+        working_dir: clean_text(working_dir),
+        user,
+        mounts,
+        stop_signal,
+        role,
+        restart: life::restart(container),
+        probes,
+        hooks,
+        termination_message: life::termination_message(container),
+        console: life::console(container),
+    })
+}
+
+fn plan_user(
+    path: &str,
+    container: &Container,
+    spec: &PodSpec,
+    image: &PresentImage,
+    id_count: Option<u32>,
+    problems: &mut Vec<PlanProblem>,
+) -> UserPlan {
+    let own = container.security_context.as_ref();
+    let pods = spec.security_context.as_ref();
+    let mut id = |field: &str, own: Option<i64>, pods: Option<i64>| {
+        let at = if own.is_some() {
+            format!("{path}.securityContext.{field}")
+        } else {
+            format!("spec.securityContext.{field}")
+        };
+        let id = own.or(pods)?;
+        let Ok(id) = u32::try_from(id) else {
+            problems.push(problem(at, "is not an id"));
+            return None;
+        };
+        if let Some(count) = id_count.filter(|count| id >= *count) {
+            let last = count.saturating_sub(1);
+            problems.push(PlanProblem {
+                path: at,
+                message: format!(
+                    "{id} does not exist for this user, whose pods have the ids 0 to {last}"
+                ),
+                hint: Some("`podrun doctor` says how to get a larger range".to_owned()),
+            });
+        }
+        Some(id)
+    };
+    UserPlan {
+        image_user: image.config.user.clone(),
+        run_as_user: id(
+            "runAsUser",
+            own.and_then(|s| s.run_as_user),
+            pods.and_then(|s| s.run_as_user),
+        ),
+        run_as_group: id(
+            "runAsGroup",
+            own.and_then(|s| s.run_as_group),
+            pods.and_then(|s| s.run_as_group),
+        ),
+    }
+}

@@ -1,0 +1,81 @@
+//! The ports of the machine that lead to the pod.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use k8s_openapi::api::core::v1::{ContainerPort, PodSpec};
+
+use super::{PlanProblem, containers, problem};
+use crate::plan::{Protocol, PublishedPort};
+
+/// Those that a container asks for, init containers too, and those of `--publish`.
+pub(super) fn published(
+    spec: &PodSpec,
+    publish: &[PublishedPort],
+    problems: &mut Vec<PlanProblem>,
+) -> Vec<PublishedPort> {
+    let mut ports: Vec<PublishedPort> = Vec::new();
+    for (path, _, container) in containers(spec) {
+        for (number, port) in container.ports.iter().flatten().enumerate() {
+            let path = format!("{path}.ports[{number}]");
+            match host_port(port) {
+                Ok(None) => {}
+                Ok(Some(port)) => add_port(&mut ports, port, &path, problems),
+                Err(message) => problems.push(problem(path, message)),
+            }
+        }
+    }
+    for port in publish {
+        add_port(&mut ports, *port, "--publish", problems);
+    }
+    ports
+}
+
+fn add_port(
+    ports: &mut Vec<PublishedPort>,
+    port: PublishedPort,
+    path: &str,
+    problems: &mut Vec<PlanProblem>,
+) {
+    let same = |known: &&PublishedPort| {
+        (known.host_ip, known.host_port, known.protocol)
+            == (port.host_ip, port.host_port, port.protocol)
+            && port.host_port != 0
+    };
+    match ports.iter().find(same) {
+        None => ports.push(port),
+        Some(known) if *known == port => {}
+        Some(_) => {
+            problems.push(problem(
+                path,
+                format!("host port {} is published twice", port.host_port),
+            ));
+        }
+    }
+}
+
+fn host_port(port: &ContainerPort) -> Result<Option<PublishedPort>, String> {
+    let Some(host) = port.host_port.filter(|host| *host != 0) else {
+        return Ok(None);
+    };
+    let number = |value: i32| u16::try_from(value).map_err(|_| format!("{value} is not a port"));
+    let host_ip = match port.host_ip.as_deref().filter(|ip| !ip.is_empty()) {
+        None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Some(ip) => ip
+            .parse()
+            .map_err(|_| format!("hostIP `{ip}` is not an address"))?,
+    };
+    Ok(Some(PublishedPort {
+        host_ip,
+        host_port: number(host)?,
+        container_port: number(port.container_port)?,
+        protocol: match port.protocol.as_deref() {
+            Some("UDP") => Protocol::Udp,
+            Some("TCP") | None => Protocol::Tcp,
+            Some(other) => {
+                return Err(format!(
+                    "host ports with protocol {other} are not supported"
+                ));
+            }
+        },
+    }))
+}
