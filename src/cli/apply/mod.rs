@@ -98,9 +98,11 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
         .iter()
         .filter(|(_, change)| *change != Change::Keep);
     let containers = needed.flat_map(|(wanted, _)| {
-        let spec = wanted.checked.pod.spec.as_ref();
-        spec.map(|spec| spec.containers.as_slice())
-            .unwrap_or_default()
+        let spec = wanted.checked.pod.spec.iter();
+        spec.flat_map(|spec| {
+            let inits = spec.init_containers.iter().flatten();
+            inits.chain(&spec.containers)
+        })
     });
     prepared.images = images::all_present(
         prepared.store.data_dir(),

@@ -39,7 +39,8 @@ pub(crate) fn run(global: &Global, options: &Exec) -> Result<u8, Failure> {
     exec_streams::run(&connection, container, options.command.clone(), streams)
 }
 
-/// The named container, or the one the pod's annotation names, or the first.
+/// The named container, or the one the pod's annotation names, or the first of
+/// `spec.containers`.
 ///
 /// # Errors
 /// No such container (4).
@@ -49,12 +50,15 @@ pub(crate) fn pick_container(
 ) -> Result<ContainerName, Failure> {
     /// As kubectl has it.
     const DEFAULT: &str = "kubectl.kubernetes.io/default-container";
-    let all = get::container_names(pod);
+    let all: Vec<String> = get::all_containers(pod)
+        .into_iter()
+        .map(|container| container.name)
+        .collect();
     let wanted = match named {
         Some(name) => name.to_owned(),
         None => get::annotation(pod, DEFAULT)
             .filter(|name| all.contains(name))
-            .or_else(|| all.first().cloned())
+            .or_else(|| get::first_container(pod))
             .unwrap_or_default(),
     };
     if all.contains(&wanted) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use serde_json::{Value, json};
 
 use crate::cli::command::changes::Changes;
@@ -98,17 +98,34 @@ pub(crate) fn annotation(pod: &PodRecord, key: &str) -> Option<String> {
     map_of(pod, "annotations").remove(key)
 }
 
-/// A pod's containers, in spec order.
-pub(crate) fn container_names(pod: &PodRecord) -> Vec<String> {
+fn spec(pod: &PodRecord) -> PodSpec {
     let value = pod.dir.read_pod().unwrap_or_default();
-    value
-        .get("spec")
-        .and_then(|spec| spec.get("containers"))
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|container| container.get("name")?.as_str().map(str::to_owned))
-        .collect()
+    let pod: Option<Pod> = serde_json::from_value(value).ok();
+    pod.and_then(|pod| pod.spec).unwrap_or_default()
+}
+
+/// All of a pod's containers: the init containers, then the others.
+pub(crate) fn all_containers(pod: &PodRecord) -> Vec<Container> {
+    let spec = spec(pod);
+    let mut all = spec.init_containers.unwrap_or_default();
+    all.extend(spec.containers);
+    all
+}
+
+/// The first of a pod's `spec.containers`.
+pub(crate) fn first_container(pod: &PodRecord) -> Option<String> {
+    Some(spec(pod).containers.into_iter().next()?.name)
+}
+
+/// How many containers a pod has that can be ready: sidecars count, other init containers do not
+/// (`printPod` of pkg/printers/internalversion).
+fn count_of_lasting(pod: &PodRecord) -> usize {
+    let spec = spec(pod);
+    let inits = spec.init_containers.iter().flatten();
+    inits
+        .filter(|container| container.restart_policy.as_deref() == Some("Always"))
+        .chain(&spec.containers)
+        .count()
 }
 
 /// The whole Pod with its status, as a cluster would show it.
@@ -260,14 +277,9 @@ impl Query {
 
     fn row(pod: &PodRecord, status: &PodStatus) -> kubectl::PodRow {
         let written = status.container_statuses.as_ref().map_or(0, Vec::len);
-        let containers = if written > 0 {
-            written
-        } else {
-            container_names(pod).len()
-        };
         kubectl::row(
             status,
-            containers,
+            count_of_lasting(pod).max(written),
             pod.record.created,
             false,
             jiff::Timestamp::now(),

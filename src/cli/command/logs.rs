@@ -50,7 +50,8 @@ pub(crate) fn run(global: &Global, options: &Logs) -> Result<u8, Failure> {
     let mut sources = Vec::new();
     for pod in &pods {
         let containers = if options.all_containers || options.selector.is_some() {
-            get::container_names(pod)
+            let all = get::all_containers(pod).into_iter();
+            all.map(|container| container.name).collect()
         } else {
             vec![pick_container(pod, options.container.as_deref())?.to_string()]
         };
@@ -197,8 +198,8 @@ fn follow(
         | inotify::WatchFlags::MOVED_FROM
         | inotify::WatchFlags::DELETE_SELF;
     for pod in pods {
-        for container in get::container_names(pod) {
-            let path = pod.dir.path().join("logs").join(container);
+        for container in get::all_containers(pod) {
+            let path = pod.dir.path().join("logs").join(container.name);
             inotify::add_watch(&inotify, &path, flags).ok();
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::command::rm;
+use crate::cli::command::{get, rm};
 use crate::cli::failure::Failure;
 use crate::cli::options::{Global, Prune};
 use crate::cli::{input, render};
@@ -37,8 +37,8 @@ pub(crate) fn run(global: &Global, options: &Prune) -> Result<u8, Failure> {
             .pods()
             .map_err(Failure::internal)?
             .iter()
-            .flat_map(|pod| pod.status().container_statuses.unwrap_or_default())
-            .map(|container| container.image)
+            .flat_map(get::all_containers)
+            .filter_map(|container| container.image)
             .collect();
         for image in images.list().map_err(Failure::internal)? {
             let name = image.reference.to_string();
