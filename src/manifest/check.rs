@@ -63,6 +63,19 @@ impl Checker<'_> {
                 Some(Scalar::Int(value)) => Some(Value::Number(Number::from(value))),
                 _ => self.mismatch(path, node, "a whole number", None),
             },
+            Kind::Int32 => match scalar(node) {
+                Some(Scalar::Int(value)) if i32::try_from(value).is_ok() => {
+                    Some(Value::Number(Number::from(value)))
+                }
+                _ => self.mismatch(path, node, "a whole number of 32 bits", None),
+            },
+            Kind::IntOrText => match scalar(node) {
+                Some(Scalar::Int(value)) if i32::try_from(value).is_ok() => {
+                    Some(Value::Number(Number::from(value)))
+                }
+                Some(Scalar::Text(text)) => Some(Value::String(text.to_owned())),
+                _ => self.mismatch(path, node, "a number or a name", None),
+            },
             Kind::Quantity => match scalar(node) {
                 Some(Scalar::Text(text)) => Some(Value::String(text.to_owned())),
                 Some(Scalar::Int(_) | Scalar::Float(_)) => {
@@ -107,7 +120,7 @@ impl Checker<'_> {
                     Kind::Object(_) | Kind::Map => Value::Object(Map::new()),
                     Kind::Text | Kind::Quantity => Value::String(String::new()),
                     Kind::Bool => Value::Bool(false),
-                    Kind::Int => Value::Number(Number::from(0)),
+                    Kind::Int | Kind::Int32 | Kind::IntOrText => Value::Number(Number::from(0)),
                     Kind::List(_) => Value::Array(Vec::new()),
                 })
             })

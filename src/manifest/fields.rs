@@ -6,6 +6,10 @@
 pub(super) enum Kind {
     Text,
     Int,
+    /// An int32 of the API.
+    Int32,
+    /// An `IntOrString` of the API: the number or the name of a port.
+    IntOrText,
     Bool,
     Quantity,
     /// Strings by name.
@@ -121,10 +125,12 @@ pub(super) const POD: &[Field] = &[
 ];
 
 const POD_SPEC: &[Field] = &[
+    works("initContainers", Kind::List(&Kind::Object(CONTAINER))),
     works("containers", Kind::List(&Kind::Object(CONTAINER))),
     works("volumes", Kind::List(&Kind::Object(VOLUME))),
     works("restartPolicy", Kind::Text),
     works("terminationGracePeriodSeconds", Kind::Int),
+    works("activeDeadlineSeconds", Kind::Int),
     works("hostname", Kind::Text),
     works("hostAliases", Kind::List(&Kind::Object(HOST_ALIAS))),
     works("dnsPolicy", Kind::Text),
@@ -134,13 +140,11 @@ const POD_SPEC: &[Field] = &[
     works("hostIPC", Kind::Bool),
     works("securityContext", Kind::Object(POD_SECURITY)),
     works("enableServiceLinks", Kind::Bool),
-    not_yet("initContainers"),
     refused(
         "ephemeralContainers",
         "may not be in a manifest (the API server refuses it, too)",
         None,
     ),
-    not_yet("activeDeadlineSeconds"),
     not_yet("imagePullSecrets"),
     not_yet("subdomain"),
     not_yet("setHostnameAsFQDN"),
@@ -244,18 +248,89 @@ const CONTAINER: &[Field] = &[
     not_yet("envFrom"),
     works("resources", Kind::Object(RESOURCES)),
     note("resizePolicy", "has no effect: containers are not resized"),
-    not_yet("restartPolicy"),
-    not_yet("restartPolicyRules"),
+    works("restartPolicy", Kind::Text),
+    works(
+        "restartPolicyRules",
+        Kind::List(&Kind::Object(RESTART_RULE)),
+    ),
     not_yet("volumeDevices"),
-    not_yet("livenessProbe"),
-    not_yet("readinessProbe"),
-    not_yet("startupProbe"),
-    not_yet("lifecycle"),
-    not_yet_but("terminationMessagePath", "/dev/termination-log"),
-    not_yet_but("terminationMessagePolicy", "File"),
-    not_yet("stdin"),
-    not_yet("stdinOnce"),
-    not_yet("tty"),
+    works("livenessProbe", Kind::Object(PROBE)),
+    works("readinessProbe", Kind::Object(PROBE)),
+    works("startupProbe", Kind::Object(PROBE)),
+    works("lifecycle", Kind::Object(LIFECYCLE)),
+    works("terminationMessagePath", Kind::Text),
+    works("terminationMessagePolicy", Kind::Text),
+    works("stdin", Kind::Bool),
+    works("stdinOnce", Kind::Bool),
+    works("tty", Kind::Bool),
+];
+
+const RESTART_RULE: &[Field] = &[
+    works("action", Kind::Text),
+    works(
+        "exitCodes",
+        Kind::Object(&[
+            works("operator", Kind::Text),
+            works("values", Kind::List(&Kind::Int32)),
+        ]),
+    ),
+];
+
+const PROBE: &[Field] = &[
+    works("exec", Kind::Object(EXEC)),
+    works("httpGet", Kind::Object(HTTP_GET)),
+    works(
+        "tcpSocket",
+        Kind::Object(&[works("port", Kind::IntOrText), works("host", Kind::Text)]),
+    ),
+    works(
+        "grpc",
+        Kind::Object(&[
+            works("port", Kind::Int32),
+            works("service", Kind::Text),
+            works("mode", Kind::Text),
+        ]),
+    ),
+    works("initialDelaySeconds", Kind::Int32),
+    works("timeoutSeconds", Kind::Int32),
+    works("periodSeconds", Kind::Int32),
+    works("successThreshold", Kind::Int32),
+    works("failureThreshold", Kind::Int32),
+    works("terminationGracePeriodSeconds", Kind::Int),
+];
+
+const LIFECYCLE: &[Field] = &[
+    works("postStart", Kind::Object(HOOK)),
+    works("preStop", Kind::Object(HOOK)),
+    works("stopSignal", Kind::Text),
+];
+
+const HOOK: &[Field] = &[
+    works("exec", Kind::Object(EXEC)),
+    works("httpGet", Kind::Object(HTTP_GET)),
+    works("sleep", Kind::Object(&[works("seconds", Kind::Int)])),
+    refused(
+        "tcpSocket",
+        "is deprecated: lifecycle hooks with it fail at runtime",
+        Some("use exec or httpGet"),
+    ),
+];
+
+const EXEC: &[Field] = &[works("command", Kind::List(&Kind::Text))];
+
+const HTTP_GET: &[Field] = &[
+    works("path", Kind::Text),
+    works("port", Kind::IntOrText),
+    works("host", Kind::Text),
+    works("scheme", Kind::Text),
+    works(
+        "httpHeaders",
+        Kind::List(&Kind::Object(&[
+            works("name", Kind::Text),
+            works("value", Kind::Text),
+        ])),
+    ),
+    not_yet_but("protocol", "HTTP1"),
 ];
 
 /// An empty `resources: {limits: {}}` is common in generated manifests.
@@ -263,8 +338,8 @@ const RESOURCES: &[Field] = &[not_yet("limits"), not_yet("requests"), not_yet("c
 
 const PORT: &[Field] = &[
     works("name", Kind::Text),
-    works("containerPort", Kind::Int),
-    works("hostPort", Kind::Int),
+    works("containerPort", Kind::Int32),
+    works("hostPort", Kind::Int32),
     works("hostIP", Kind::Text),
     works("protocol", Kind::Text),
 ];

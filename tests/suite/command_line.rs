@@ -76,9 +76,9 @@ fn a_kind_or_field_that_is_not_built_yet_is_refused_by_name() {
     let output = podrun.up(&with_field);
     assert!(output.stderr.contains("affinity"), "{}", output.stderr);
     podrun.run(["rm", "--all", "--ignore-not-found"]).ok();
-    let mut with_probe = lasting("probe", &[container("a", &["sleep"])]);
-    with_probe["spec"]["initContainers"] = json!([container("b", &["exit", "0"])]);
-    podrun.up(&with_probe).code(3).says("initContainers");
+    let mut with_gate = lasting("gate", &[container("a", &["sleep"])]);
+    with_gate["spec"]["readinessGates"] = json!([{ "conditionType": "example.com/ready" }]);
+    podrun.up(&with_gate).code(3).says("readinessGates");
     podrun.nothing_left();
 }
 
