@@ -123,4 +123,83 @@ mod tests {
             assert_eq!(pull_policy(image), policy, "{image}");
         }
     }
+
+    fn container(value: serde_json::Value) -> serde_json::Value {
+        let mut spec: PodSpec =
+            serde_json::from_value(serde_json::json!({"containers": [value]})).unwrap();
+        apply(&mut spec);
+        serde_json::to_value(&spec.containers[0]).unwrap()
+    }
+
+    #[test]
+    fn a_probe_is_shown_with_what_holds() {
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            let shown = container(serde_json::json!({
+                "name": "a",
+                probe: {"httpGet": {"port": "web"}, "initialDelaySeconds": 0, "timeoutSeconds": 0},
+            }));
+            assert_eq!(
+                shown[probe],
+                serde_json::json!({
+                    "failureThreshold": 3,
+                    "httpGet": {"path": "/", "port": "web", "scheme": "HTTP"},
+                    "periodSeconds": 10,
+                    "successThreshold": 1,
+                    "timeoutSeconds": 1,
+                }),
+                "{probe}"
+            );
+        }
+        let shown = container(serde_json::json!({
+            "name": "a",
+            "livenessProbe": {
+                "grpc": {"port": 1},
+                "initialDelaySeconds": 5, "timeoutSeconds": 6, "periodSeconds": 7,
+                "successThreshold": 1, "failureThreshold": 8,
+            },
+        }));
+        assert_eq!(
+            shown["livenessProbe"],
+            serde_json::json!({
+                "failureThreshold": 8,
+                "grpc": {"port": 1, "service": ""},
+                "initialDelaySeconds": 5,
+                "periodSeconds": 7,
+                "successThreshold": 1,
+                "timeoutSeconds": 6,
+            })
+        );
+    }
+
+    #[test]
+    fn a_hooks_request_is_shown_with_what_holds() {
+        let get = serde_json::json!({"httpGet": {"port": 1, "path": "/x"}});
+        let shown = container(serde_json::json!({
+            "name": "a",
+            "lifecycle": {"postStart": get, "preStop": get},
+        }));
+        let get = serde_json::json!({"httpGet": {"path": "/x", "port": 1, "scheme": "HTTP"}});
+        assert_eq!(
+            shown["lifecycle"],
+            serde_json::json!({"postStart": get, "preStop": get})
+        );
+    }
+
+    #[test]
+    fn a_container_has_last_words_and_no_zeros() {
+        let plain = container(serde_json::json!({"name": "a"}));
+        assert_eq!(plain["terminationMessagePath"], "/dev/termination-log");
+        assert_eq!(plain["terminationMessagePolicy"], "File");
+        let zeros = container(serde_json::json!({
+            "name": "a", "stdin": false, "stdinOnce": false, "tty": false,
+            "terminationMessagePath": "", "terminationMessagePolicy": "",
+        }));
+        assert_eq!(zeros, plain);
+        let given = serde_json::json!({
+            "name": "a", "stdin": true, "stdinOnce": true, "tty": true,
+            "terminationMessagePath": "/tmp/x", "imagePullPolicy": "Never",
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+        });
+        assert_eq!(container(given.clone()), given);
+    }
 }

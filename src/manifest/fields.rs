@@ -279,10 +279,7 @@ const RESTART_RULE: &[Field] = &[
 const PROBE: &[Field] = &[
     works("exec", Kind::Object(EXEC)),
     works("httpGet", Kind::Object(HTTP_GET)),
-    works(
-        "tcpSocket",
-        Kind::Object(&[works("port", Kind::IntOrText), works("host", Kind::Text)]),
-    ),
+    works("tcpSocket", Kind::Object(TCP_SOCKET)),
     works(
         "grpc",
         Kind::Object(&[
@@ -309,12 +306,10 @@ const HOOK: &[Field] = &[
     works("exec", Kind::Object(EXEC)),
     works("httpGet", Kind::Object(HTTP_GET)),
     works("sleep", Kind::Object(&[works("seconds", Kind::Int)])),
-    refused(
-        "tcpSocket",
-        "is deprecated: lifecycle hooks with it fail at runtime",
-        Some("use exec or httpGet"),
-    ),
+    works("tcpSocket", Kind::Object(TCP_SOCKET)),
 ];
+
+const TCP_SOCKET: &[Field] = &[works("port", Kind::IntOrText), works("host", Kind::Text)];
 
 const EXEC: &[Field] = &[works("command", Kind::List(&Kind::Text))];
 

@@ -1,0 +1,304 @@
+//! The rules for a Pod (validation.go `ValidatePod`), as far as its fields work here.
+
+mod containers;
+mod handlers;
+mod life;
+mod ports;
+mod volumes;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use serde_json::Value;
+
+use super::problem::{Positions, Problem, Severity};
+use super::{CheckedPod, PodName, defaults, kinds};
+use crate::names::{check_dns_label, check_dns_subdomain};
+
+/// `validatePodSpec`: `activeDeadlineSeconds` is an int64, checked as an int32.
+const MAX_DEADLINE: i64 = 2_147_483_647;
+
+/// The largest id the API takes (`runAsUser` is an int64, checked as a positive int32).
+const MAX_ID: i64 = 2_147_483_647;
+
+struct Rules<'a> {
+    places: &'a Positions,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Rules<'_> {
+    fn error(&mut self, path: &str, message: impl Into<String>) {
+        self.problems
+            .push(self.places.problem(Severity::Error, path, message, None));
+    }
+
+    fn error_hint(&mut self, path: &str, message: impl Into<String>, hint: impl Into<String>) {
+        let hint = Some(hint.into());
+        self.problems
+            .push(self.places.problem(Severity::Error, path, message, hint));
+    }
+
+    fn note(&mut self, path: &str, message: impl Into<String>) {
+        self.problems
+            .push(self.places.problem(Severity::Note, path, message, None));
+    }
+
+    fn one_of(&mut self, path: &str, value: Option<&String>, allowed: &[&str]) {
+        let Some(value) = value else { return };
+        if !allowed.contains(&value.as_str()) {
+            let message = format!(
+                "`{}` is not one of {}",
+                value.escape_debug(),
+                allowed.join(", ")
+            );
+            self.error(path, message);
+        }
+    }
+
+    /// As [`Self::one_of`], for a field that must be there.
+    fn required_one_of(&mut self, path: &str, value: &String, allowed: &[&str]) {
+        if value.is_empty() {
+            let message = format!("is required: one of {}", allowed.join(", "));
+            self.error(path, message);
+        } else {
+            self.one_of(path, Some(value), allowed);
+        }
+    }
+
+    fn between(&mut self, path: &str, value: i64, least: i64, most: i64) {
+        if !(least..=most).contains(&value) {
+            self.error(path, format!("must be between {least} and {most}"));
+        }
+    }
+
+    fn id(&mut self, path: &str, value: Option<i64>) {
+        if let Some(id) = value {
+            self.between(path, id, 0, MAX_ID);
+        }
+    }
+
+    /// Whether a field is in the file, even if its value was of no use.
+    fn is_written(&self, path: &str) -> bool {
+        self.places.places.contains_key(path)
+    }
+
+    fn plain_text(&mut self, path: &str, text: &str) {
+        if text.contains('\0') {
+            self.error(path, "contains a NUL byte");
+        }
+    }
+}
+
+pub(super) fn check(
+    value: Value,
+    places: Positions,
+    folder: Option<&PathBuf>,
+    problems: &mut Vec<Problem>,
+) -> Option<CheckedPod> {
+    let metadata = value.get("metadata").cloned().unwrap_or_default();
+    let (name, namespace) = kinds::names(&metadata, &places, problems);
+    let text = |field: &str| {
+        metadata
+            .get(field)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
+    let generated = text("generateName");
+    let mut rules = Rules {
+        places: &places,
+        problems,
+    };
+    if text("name").is_none() && generated.is_none() {
+        rules.error("metadata.name", "is required");
+    }
+    if let Some(base) = generated
+        && let Err(error) = check_dns_subdomain(&format!("{base}x"))
+    {
+        rules.error("metadata.generateName", error.rule);
+    }
+    let mut pod: Pod = match serde_json::from_value(value) {
+        Ok(pod) => pod,
+        Err(error) => {
+            rules.error("", error.to_string());
+            return None;
+        }
+    };
+    let Some(spec) = pod.spec.as_mut() else {
+        rules.error("spec", "is required");
+        return None;
+    };
+    defaults::apply(spec);
+    check_spec(spec, &mut rules);
+    // What podrun does not look at must not make two equal Pods differ.
+    spec.enable_service_links = None;
+    let name = match (name, generated) {
+        (Some(name), _) => PodName::Given(name),
+        (None, Some(base)) => PodName::Generated(base.to_owned()),
+        (None, None) => return None,
+    };
+    Some(CheckedPod {
+        name,
+        namespace,
+        pod,
+        folder: folder.cloned(),
+        positions: places,
+    })
+}
+
+fn check_spec(spec: &PodSpec, rules: &mut Rules<'_>) {
+    if spec.containers.is_empty() {
+        rules.error("spec.containers", "is required: at least one container");
+    }
+    rules.one_of(
+        "spec.restartPolicy",
+        spec.restart_policy.as_ref(),
+        &["Always", "OnFailure", "Never"],
+    );
+    if spec
+        .termination_grace_period_seconds
+        .is_some_and(|seconds| seconds < 0)
+    {
+        rules.error("spec.terminationGracePeriodSeconds", "must not be negative");
+    }
+    if let Some(seconds) = spec.active_deadline_seconds {
+        rules.between("spec.activeDeadlineSeconds", seconds, 1, MAX_DEADLINE);
+    }
+    check_dns(spec, rules);
+    if let Some(hostname) = spec.hostname.as_deref().filter(|name| !name.is_empty())
+        && let Err(error) = check_dns_label(hostname)
+    {
+        rules.error("spec.hostname", error.rule);
+    }
+    if spec.share_process_namespace == Some(true) && spec.host_pid == Some(true) {
+        rules.error(
+            "spec.shareProcessNamespace",
+            "cannot be true when hostPID is true",
+        );
+    }
+    if let Some(os) = &spec.os
+        && os.name != "linux"
+    {
+        rules.error("spec.os.name", "only linux runs here");
+    }
+    if let Some(security) = &spec.security_context {
+        rules.id("spec.securityContext.runAsUser", security.run_as_user);
+        rules.id("spec.securityContext.runAsGroup", security.run_as_group);
+    }
+    for (index, alias) in spec.host_aliases.iter().flatten().enumerate() {
+        let path = format!("spec.hostAliases[{index}]");
+        if alias.ip.parse::<IpAddr>().is_err() {
+            rules.error(&format!("{path}.ip"), "must be an IP address");
+        }
+        for (number, name) in alias.hostnames.iter().flatten().enumerate() {
+            if let Err(error) = check_dns_subdomain(name) {
+                rules.error(&format!("{path}.hostnames[{number}]"), error.rule);
+            }
+        }
+    }
+    volumes::check(spec, rules);
+    containers::check(spec, rules);
+}
+
+fn check_dns(spec: &PodSpec, rules: &mut Rules<'_>) {
+    let path = "spec.dnsPolicy";
+    match spec.dns_policy.as_deref() {
+        None | Some("Default") => {}
+        Some("ClusterFirst" | "ClusterFirstWithHostNet") => {
+            rules.note(
+                path,
+                "there is no cluster DNS yet: the machine's resolvers are used",
+            );
+        }
+        Some("None") => rules.error(path, "`None` is not supported yet"),
+        Some(_) => rules.one_of(
+            path,
+            spec.dns_policy.as_ref(),
+            &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"],
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::manifest::{Object, Severity, Source, Strictness, read};
+
+    /// A Pod with this spec, in YAML's flow style.
+    pub(super) fn read_spec(spec: &str) -> crate::manifest::Manifest {
+        let text =
+            format!("{{apiVersion: v1, kind: Pod, metadata: {{name: p}}, spec: {{{spec}}}}}");
+        let source = Source {
+            name: "pod.yaml".to_owned(),
+            text: text.into_bytes(),
+            folder: None,
+        };
+        read(&[source], Strictness::Strict)
+    }
+
+    /// The errors of a Pod with this spec, as `path: message (hint)`.
+    fn errors(spec: &str) -> Vec<String> {
+        let manifest = read_spec(spec);
+        let errors = manifest.problems.iter();
+        errors
+            .filter(|problem| problem.severity == Severity::Error)
+            .map(|problem| {
+                let text = format!("{}: {}", problem.path, problem.message);
+                match &problem.hint {
+                    Some(hint) => format!("{text} ({hint})"),
+                    None => text,
+                }
+            })
+            .collect()
+    }
+
+    /// Each spec has exactly this error, or none when it is empty.
+    pub(super) fn assert_specs(table: &[(&str, &str)]) {
+        for (spec, error) in table {
+            let expected: Vec<&str> = Some(*error)
+                .filter(|error| !error.is_empty())
+                .into_iter()
+                .collect();
+            assert_eq!(errors(spec), expected, "{spec}");
+        }
+    }
+
+    /// Each container has exactly this error, whose path begins below it, or none when it is
+    /// empty. It has the ports `web` and `admin`.
+    pub(super) fn assert_containers(table: &[(&str, &str)]) {
+        const PORTS: &str = "[{name: web, containerPort: 80}, {name: admin, containerPort: 81}]";
+        for (fields, error) in table {
+            let spec = format!("containers: [{{name: a, image: i, ports: {PORTS}, {fields}}}]");
+            let expected = if error.is_empty() {
+                String::new()
+            } else {
+                format!("spec.containers[0].{error}")
+            };
+            assert_specs(&[(&spec, &expected)]);
+        }
+    }
+
+    /// The spec of the only Pod, with its defaults.
+    pub(super) fn checked(spec: &str) -> k8s_openapi::api::core::v1::PodSpec {
+        let mut manifest = read_spec(spec);
+        match manifest.objects.pop() {
+            Some(Object::Pod(pod)) => pod.pod.spec.unwrap(),
+            other => panic!("{other:?} of {spec}: {:?}", manifest.problems),
+        }
+    }
+
+    #[test]
+    fn a_deadline_is_a_positive_int32() {
+        const RULE: &str = "spec.activeDeadlineSeconds: must be between 1 and 2147483647";
+        for (seconds, error) in [
+            ("1", ""),
+            ("2147483647", ""),
+            ("0", RULE),
+            ("-1", RULE),
+            ("2147483648", RULE),
+        ] {
+            let spec =
+                format!("activeDeadlineSeconds: {seconds}, containers: [{{name: a, image: i}}]");
+            assert_specs(&[(&spec, error)]);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Volumes, and where containers have them.
+
+use std::collections::HashSet;
+
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+
+use super::Rules;
+use crate::manifest::parse_quantity;
+use crate::names::check_dns_label;
+
+/// `ValidateVolumes`.
+pub(super) fn check(spec: &PodSpec, rules: &mut Rules<'_>) {
+    let mut names = HashSet::new();
+    for (index, volume) in spec.volumes.iter().flatten().enumerate() {
+        let path = format!("spec.volumes[{index}]");
+        if volume.name.is_empty() {
+            rules.error(&format!("{path}.name"), "is required");
+        } else if let Err(error) = check_dns_label(&volume.name) {
+            rules.error(&format!("{path}.name"), error.rule);
+        } else if !names.insert(volume.name.as_str()) {
+            rules.error(
+                &format!("{path}.name"),
+                format!("another volume is named `{}`", volume.name),
+            );
+        }
+        if volume.empty_dir.is_some() && volume.host_path.is_some() {
+            rules.error(&path, "has more than one source");
+        }
+        if let Some(empty) = &volume.empty_dir {
+            match empty.medium.as_deref() {
+                None | Some("" | "Memory") => {}
+                Some(medium) if medium.starts_with("HugePages") => {
+                    rules.error(
+                        &format!("{path}.emptyDir.medium"),
+                        "HugePages is not supported yet",
+                    );
+                }
+                Some(_) => rules.one_of(
+                    &format!("{path}.emptyDir.medium"),
+                    empty.medium.as_ref(),
+                    &["", "Memory", "HugePages"],
+                ),
+            }
+            if let Some(Err(message)) = empty.size_limit.as_ref().map(|q| parse_quantity(&q.0)) {
+                rules.error(&format!("{path}.emptyDir.sizeLimit"), message);
+            }
+        }
+        if let Some(host) = &volume.host_path {
+            if host.path.is_empty() {
+                rules.error(&format!("{path}.hostPath.path"), "is required");
+            }
+            rules.plain_text(&format!("{path}.hostPath.path"), &host.path);
+            rules.one_of(
+                &format!("{path}.hostPath.type"),
+                host.type_.as_ref(),
+                &[
+                    "",
+                    "DirectoryOrCreate",
+                    "Directory",
+                    "FileOrCreate",
+                    "File",
+                    "Socket",
+                    "CharDevice",
+                    "BlockDevice",
+                ],
+            );
+        }
+    }
+}
+
+/// `ValidateVolumeMounts`.
+pub(super) fn check_mounts(
+    path: &str,
+    container: &Container,
+    spec: &PodSpec,
+    rules: &mut Rules<'_>,
+) {
+    let mut paths = HashSet::new();
+    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
+        let path = format!("{path}.volumeMounts[{index}]");
+        let known = spec
+            .volumes
+            .iter()
+            .flatten()
+            .any(|volume| volume.name == mount.name);
+        if !known {
+            let nearest = spec
+                .volumes
+                .iter()
+                .flatten()
+                .map(|volume| volume.name.as_str())
+                .find(|name| strsim::jaro_winkler(name, &mount.name) >= 0.8);
+            let message = format!("the pod has no volume `{}`", mount.name.escape_debug());
+            match nearest {
+                Some(name) => {
+                    rules.error_hint(
+                        &format!("{path}.name"),
+                        message,
+                        format!("did you mean `{name}`?"),
+                    );
+                }
+                None => rules.error(&format!("{path}.name"), message),
+            }
+        }
+        let at = format!("{path}.mountPath");
+        if mount.mount_path.is_empty() {
+            rules.error(&at, "is required");
+            continue;
+        }
+        rules.plain_text(&at, &mount.mount_path);
+        if mount.mount_path.contains(':') {
+            rules.error(&at, "must not contain ':'");
+        }
+        let clean = clean(&mount.mount_path);
+        // The kernel's file systems are there; a mount over them would hide what guards the host
+        // or send the runtime's own writes elsewhere (CVE-2025-52881).
+        let reserved = clean
+            .first()
+            .is_none_or(|first| matches!(first.as_str(), "proc" | "sys" | "dev"));
+        if reserved {
+            let message = format!("nothing can be mounted at /{}", clean.join("/"));
+            rules.error_hint(
+                &at,
+                message,
+                "/, /proc, /sys and /dev belong to the container itself",
+            );
+        }
+        if !paths.insert(clean) {
+            rules.error(&at, "another volume is mounted there");
+        }
+    }
+}
+
+/// The names of a path, without `.`, `..` and doubled slashes.
+pub(super) fn clean(path: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => {
+                names.pop();
+            }
+            name => names.push(name.to_owned()),
+        }
+    }
+    names
+}
