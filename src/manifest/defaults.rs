@@ -124,7 +124,7 @@ mod tests {
         }
     }
 
-    fn container(value: serde_json::Value) -> serde_json::Value {
+    fn container(value: &serde_json::Value) -> serde_json::Value {
         let mut spec: PodSpec =
             serde_json::from_value(serde_json::json!({"containers": [value]})).unwrap();
         apply(&mut spec);
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_probe_is_shown_with_what_holds() {
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
-            let shown = container(serde_json::json!({
+            let shown = container(&serde_json::json!({
                 "name": "a",
                 probe: {"httpGet": {"port": "web"}, "initialDelaySeconds": 0, "timeoutSeconds": 0},
             }));
@@ -150,7 +150,7 @@ mod tests {
                 "{probe}"
             );
         }
-        let shown = container(serde_json::json!({
+        let shown = container(&serde_json::json!({
             "name": "a",
             "livenessProbe": {
                 "grpc": {"port": 1},
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_hooks_request_is_shown_with_what_holds() {
         let get = serde_json::json!({"httpGet": {"port": 1, "path": "/x"}});
-        let shown = container(serde_json::json!({
+        let shown = container(&serde_json::json!({
             "name": "a",
             "lifecycle": {"postStart": get, "preStop": get},
         }));
@@ -187,10 +187,10 @@ mod tests {
 
     #[test]
     fn a_container_has_last_words_and_no_zeros() {
-        let plain = container(serde_json::json!({"name": "a"}));
+        let plain = container(&serde_json::json!({"name": "a"}));
         assert_eq!(plain["terminationMessagePath"], "/dev/termination-log");
         assert_eq!(plain["terminationMessagePolicy"], "File");
-        let zeros = container(serde_json::json!({
+        let zeros = container(&serde_json::json!({
             "name": "a", "stdin": false, "stdinOnce": false, "tty": false,
             "terminationMessagePath": "", "terminationMessagePolicy": "",
         }));
@@ -200,6 +200,6 @@ mod tests {
             "terminationMessagePath": "/tmp/x", "imagePullPolicy": "Never",
             "terminationMessagePolicy": "FallbackToLogsOnError",
         });
-        assert_eq!(container(given.clone()), given);
+        assert_eq!(container(&given), given);
     }
 }

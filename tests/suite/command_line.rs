@@ -83,6 +83,62 @@ fn a_kind_or_field_that_is_not_built_yet_is_refused_by_name() {
 }
 
 #[test]
+fn mistakes_in_how_a_container_lives_are_told_with_their_places() {
+    let podrun = Podrun::new();
+    let text = "\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: life
+spec:
+  initContainers:
+  - name: a
+    image: localhost/probe:1
+    livenessProbe: {exec: {command: [x]}}
+  containers:
+  - name: a
+    image: localhost/probe:1
+    ports: [{name: web, containerPort: 80}]
+    readinessProbe:
+      httpGet:
+        port: wep
+    lifecycle:
+      preStop:
+        sleep: {seconds: 31}
+      stopSignal: SIGQUIT
+";
+    let path = podrun.manifest_text("life.yaml", text);
+    let output = podrun.run(["validate", &path, "-o", "json"]).code(3);
+    let answer: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    let told: Vec<String> = answer["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| {
+            let text = |field: &str| problem[field].as_str().unwrap_or_default().to_owned();
+            let place = format!("{}:{}", problem["line"], problem["column"]);
+            [place, text("path"), text("message"), text("hint")].join("|")
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "7:11|spec.initContainers[0].name|another container is named `a`|",
+            "9:20|spec.initContainers[0].livenessProbe|may not be set for init containers without \
+             restartPolicy=Always|`restartPolicy: Always` makes it a sidecar, which runs beside the \
+             containers",
+            "16:15|spec.containers[0].readinessProbe.httpGet.port|the container has no port named \
+             `wep`|did you mean `web`?",
+            "19:26|spec.containers[0].lifecycle.preStop.sleep.seconds|must be between 0 and \
+             terminationGracePeriodSeconds (30)|",
+            "20:19|spec.containers[0].lifecycle.stopSignal|may not be set without spec.os.name|set \
+             `spec.os.name: linux`",
+        ]
+    );
+    podrun.nothing_left();
+}
+
+#[test]
 fn what_is_not_there_is_4() {
     let podrun = Podrun::new();
     podrun.run(["rm", "nobody"]).code(4).says("nobody");

@@ -263,3 +263,280 @@ fn request_target(path: &str) -> String {
     }
     target
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::plan::RestartPolicy;
+    use crate::plan::build::tests::{container, plan, plan_with_stop_signal};
+
+    fn readiness(probe: &Value) -> Probe {
+        container(json!({"readinessProbe": probe}))
+            .probes
+            .readiness
+            .unwrap()
+    }
+
+    #[test]
+    fn a_handler_needs_nothing_looked_up() {
+        let http = |host: &str, port: u16, path: &str, tls: bool| {
+            Handler::HttpGet(HttpGet {
+                host: host.to_owned(),
+                port,
+                path: path.to_owned(),
+                tls,
+                headers: Vec::new(),
+            })
+        };
+        for (handler, expected) in [
+            (
+                json!({"exec": {"command": ["x", "$(Y)"]}}),
+                Handler::Exec {
+                    command: vec!["x".to_owned(), "$(Y)".to_owned()],
+                },
+            ),
+            (
+                json!({"httpGet": {"port": "web", "path": "health", "scheme": "HTTP"}}),
+                http("10.0.0.7", 80, "/health", false),
+            ),
+            (
+                json!({"httpGet": {"port": 8443, "path": "/", "scheme": "HTTPS", "host": "::1"}}),
+                http("::1", 8443, "/", true),
+            ),
+            (
+                json!({"httpGet": {"port": 1, "host": ""}}),
+                http("10.0.0.7", 1, "/", false),
+            ),
+            (
+                json!({"tcpSocket": {"port": "dns"}}),
+                Handler::TcpSocket {
+                    host: "10.0.0.7".to_owned(),
+                    port: 53,
+                },
+            ),
+            (
+                json!({"tcpSocket": {"port": 65535, "host": "example.com"}}),
+                Handler::TcpSocket {
+                    host: "example.com".to_owned(),
+                    port: 65535,
+                },
+            ),
+            (
+                json!({"grpc": {"port": 9, "service": "s", "mode": "TLS"}}),
+                Handler::Grpc {
+                    host: "10.0.0.7".to_owned(),
+                    port: 9,
+                    service: "s".to_owned(),
+                    tls: true,
+                },
+            ),
+            (
+                json!({"grpc": {"port": 9}}),
+                Handler::Grpc {
+                    host: "10.0.0.7".to_owned(),
+                    port: 9,
+                    service: String::new(),
+                    tls: false,
+                },
+            ),
+        ] {
+            assert_eq!(readiness(&handler).handler, expected, "{handler}");
+        }
+    }
+
+    #[test]
+    fn headers_stay_in_their_order() {
+        let probe = readiness(&json!({"httpGet": {"port": 1, "httpHeaders": [
+            {"name": "B", "value": "1"}, {"name": "A", "value": ""}, {"name": "B", "value": "2"},
+        ]}}));
+        let Handler::HttpGet(get) = probe.handler else {
+            panic!("{probe:?}")
+        };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(get.headers, [pair("B", "1"), pair("A", ""), pair("B", "2")]);
+    }
+
+    #[test]
+    fn a_probe_on_the_hosts_network_asks_the_machine() {
+        let plan = plan(&json!({
+            "hostNetwork": true,
+            "containers": [{"name": "a", "image": "i", "livenessProbe": {"grpc": {"port": 1}}}],
+        }))
+        .unwrap();
+        let probe = plan.containers[0].probes.liveness.clone().unwrap();
+        assert!(
+            matches!(&probe.handler, Handler::Grpc { host, .. } if host == "192.0.2.1"),
+            "{probe:?}"
+        );
+    }
+
+    #[test]
+    fn a_port_that_is_not_there_is_a_problem() {
+        for port in [json!("wep"), json!(0), json!(65536), json!(-1)] {
+            let problems = plan(&json!({"containers": [{
+                "name": "a",
+                "image": "i",
+                "lifecycle": {"preStop": {"httpGet": {"port": port}}},
+            }]}))
+            .unwrap_err();
+            assert_eq!(
+                problems,
+                [problem(
+                    "spec.containers[0].lifecycle.preStop.httpGet.port",
+                    "is not a port of the container"
+                )],
+                "{port}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_probes_times_are_milliseconds() {
+        let exec = json!({"command": ["x"]});
+        let plain = readiness(&json!({"exec": exec}));
+        assert_eq!(
+            plain,
+            Probe {
+                handler: plain.handler.clone(),
+                initial_delay_ms: 0,
+                timeout_ms: 1000,
+                period_ms: 10_000,
+                success_threshold: 1,
+                failure_threshold: 3,
+                grace_period_ms: None,
+            }
+        );
+        let given = container(json!({"livenessProbe": {
+            "exec": exec, "initialDelaySeconds": 2_147_483_647, "timeoutSeconds": 2,
+            "periodSeconds": 3, "successThreshold": 1, "failureThreshold": 4,
+            "terminationGracePeriodSeconds": i64::MAX,
+        }}));
+        assert_eq!(
+            given.probes.liveness,
+            Some(Probe {
+                handler: plain.handler,
+                initial_delay_ms: 2_147_483_647_000,
+                timeout_ms: 2000,
+                period_ms: 3000,
+                success_threshold: 1,
+                failure_threshold: 4,
+                grace_period_ms: Some(u64::MAX),
+            })
+        );
+    }
+
+    #[test]
+    fn each_probe_and_hook_is_where_it_belongs() {
+        let exec = |word: &str| json!({"exec": {"command": [word]}});
+        let plan = container(json!({
+            "startupProbe": exec("s"), "livenessProbe": exec("l"), "readinessProbe": exec("r"),
+            "lifecycle": {"postStart": exec("post"), "preStop": {"sleep": {"seconds": 5}}},
+        }));
+        let handler = |word: &str| Handler::Exec {
+            command: vec![word.to_owned()],
+        };
+        assert_eq!(plan.probes.startup.unwrap().handler, handler("s"));
+        assert_eq!(plan.probes.liveness.unwrap().handler, handler("l"));
+        assert_eq!(plan.probes.readiness.unwrap().handler, handler("r"));
+        assert_eq!(plan.hooks.post_start, Some(handler("post")));
+        assert_eq!(plan.hooks.pre_stop, Some(Handler::Sleep { seconds: 5 }));
+        let plain = container(json!({"lifecycle": {}}));
+        assert_eq!(plain.probes, Probes::default());
+        assert_eq!(plain.hooks, Hooks::default());
+    }
+
+    #[test]
+    fn the_pods_stop_signal_wins_over_the_images() {
+        let signal = |own: Value, image: &str| {
+            let container = json!({"name": "a", "image": "i", "lifecycle": {"stopSignal": own}});
+            plan_with_stop_signal(&json!({"containers": [container]}), image)
+                .map(|plan| plan.containers[0].stop_signal)
+        };
+        assert_eq!(signal(json!("SIGRTMIN+3"), "SIGQUIT"), Ok(37));
+        assert_eq!(signal(json!("SIGUSR1"), "nonsense"), Ok(10));
+        assert_eq!(signal(Value::Null, "SIGQUIT"), Ok(3));
+        assert_eq!(signal(Value::Null, ""), Ok(15));
+        assert_eq!(
+            signal(Value::Null, "nonsense"),
+            Err(vec![problem(
+                "spec.containers[0].image",
+                "its stop signal `nonsense` is not a signal"
+            )])
+        );
+    }
+
+    #[test]
+    fn restarts_have_the_containers_own_rules() {
+        let plan = container(json!({
+            "restartPolicy": "OnFailure",
+            "restartPolicyRules": [
+                {"action": "Restart", "exitCodes": {"operator": "In", "values": [1, 2]}},
+                {"action": "RestartAllContainers", "exitCodes": {"operator": "NotIn"}},
+            ],
+        }));
+        assert_eq!(
+            plan.restart,
+            ContainerRestart {
+                policy: Some(RestartPolicy::OnFailure),
+                rules: vec![
+                    RestartRule {
+                        action: RestartRuleAction::Restart,
+                        is_negated: false,
+                        exit_codes: vec![1, 2],
+                    },
+                    RestartRule {
+                        action: RestartRuleAction::RestartAllContainers,
+                        is_negated: true,
+                        exit_codes: Vec::new(),
+                    },
+                ],
+            }
+        );
+        assert_eq!(container(json!({})).restart, ContainerRestart::default());
+    }
+
+    #[test]
+    fn last_words_and_console_are_as_written() {
+        let plain = container(json!({"terminationMessagePath": ""}));
+        assert_eq!(plain.termination_message, TerminationMessage::default());
+        assert_eq!(plain.console, Console::default());
+        let plan = container(json!({
+            "terminationMessagePath": "/tmp/../var//log",
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "stdin": true, "stdinOnce": true, "tty": true,
+        }));
+        assert_eq!(
+            plan.termination_message,
+            TerminationMessage {
+                path: "/var/log".to_owned(),
+                falls_back_to_logs: true,
+            }
+        );
+        assert_eq!(
+            plan.console,
+            Console {
+                stdin: true,
+                stdin_once: true,
+                tty: true,
+            }
+        );
+    }
+
+    #[test]
+    fn a_request_target_fits_into_a_request() {
+        for (path, target) in [
+            ("", "/"),
+            ("/", "/"),
+            ("health", "/health"),
+            ("?a=b", "/?a=b"),
+            ("/a b?c=d e#f", "/a%20b?c=d%20e"),
+            ("/%20", "/%20"),
+            ("/x HTTP/1.1\r\nA: b", "/x%20HTTP/1.1%0D%0AA:%20b"),
+            ("/é", "/%C3%A9"),
+        ] {
+            assert_eq!(request_target(path), target, "{path}");
+        }
+    }
+}

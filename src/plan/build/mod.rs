@@ -204,3 +204,151 @@ fn pod_hostname(name: &str) -> String {
         .trim_end_matches(['-', '.'])
         .to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::plan::{ContainerPlan, ImageConfig, RootSource};
+
+    /// The plan of a Pod with this spec on a machine with the image `i`, at 10.0.0.7; the machine
+    /// is 192.0.2.1.
+    pub(super) fn plan(spec: &Value) -> Result<PodPlan, Vec<PlanProblem>> {
+        plan_with_stop_signal(spec, "")
+    }
+
+    pub(super) fn plan_with_stop_signal(
+        spec: &Value,
+        stop_signal: &str,
+    ) -> Result<PodPlan, Vec<PlanProblem>> {
+        let pod: Pod = serde_json::from_value(json!({"spec": spec})).unwrap();
+        let image = PresentImage {
+            image_id: "sha256:00".to_owned(),
+            config: ImageConfig {
+                entrypoint: vec!["/run".to_owned()],
+                stop_signal: stop_signal.to_owned(),
+                ..ImageConfig::default()
+            },
+            root: RootSource::Layers(Vec::new()),
+        };
+        let host = HostFacts {
+            hostname: "machine".to_owned(),
+            address: "192.0.2.1".parse().unwrap(),
+            hosts: String::new(),
+            resolv_conf: String::new(),
+            pod_address: Ipv4Addr::new(10, 0, 0, 7),
+            prefix_len: 24,
+            id_count: None,
+        };
+        build(&Input {
+            pod: &pod,
+            namespace: &Namespace::new("default").unwrap(),
+            name: &ObjectName::new("p").unwrap(),
+            uid: &PodUid::new("01234567-89ab-4def-8123-456789abcdef").unwrap(),
+            folder: None,
+            images: &BTreeMap::from([("i".to_owned(), image)]),
+            host: &host,
+            publish: &[],
+            back_off: BackOff::default(),
+        })
+    }
+
+    /// The plan of a container with these fields, which has the ports `web` (80) and `dns` (53).
+    pub(super) fn container(mut fields: Value) -> ContainerPlan {
+        fields["name"] = "a".into();
+        fields["image"] = "i".into();
+        fields["ports"] = json!([
+            {"name": "web", "containerPort": 80},
+            {"name": "dns", "containerPort": 53, "protocol": "UDP"},
+        ]);
+        let plan = plan(&json!({"containers": [fields]})).unwrap();
+        plan.containers.into_iter().next().unwrap()
+    }
+
+    #[test]
+    fn containers_are_planned_in_the_order_of_their_start() {
+        let plan = plan(&json!({
+            "initContainers": [
+                {"name": "first", "image": "i"},
+                {"name": "beside", "image": "i", "restartPolicy": "Always"},
+                {"name": "last", "image": "i", "restartPolicy": "Never"},
+            ],
+            "containers": [
+                {"name": "one", "image": "i"},
+                {"name": "two", "image": "i", "restartPolicy": "Always"},
+            ],
+        }))
+        .unwrap();
+        let order: Vec<(&str, Role)> = plan
+            .containers
+            .iter()
+            .map(|container| (container.name.as_str(), container.role))
+            .collect();
+        assert_eq!(
+            order,
+            [
+                ("first", Role::Init),
+                ("beside", Role::Sidecar),
+                ("last", Role::Init),
+                ("one", Role::Main),
+                ("two", Role::Main),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_problem_names_the_list_it_is_in() {
+        let problems = plan(&json!({
+            "initContainers": [{"name": "a", "image": "i"}, {"name": "b", "image": "missing"}],
+            "containers": [{"name": "c", "image": "i", "workingDir": "x"}],
+        }))
+        .unwrap_err();
+        let paths: Vec<&str> = problems.iter().map(|p| p.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "spec.initContainers[1].image",
+                "spec.containers[0].workingDir"
+            ]
+        );
+    }
+
+    #[test]
+    fn ports_of_init_containers_are_published() {
+        let port = |port: u16| json!([{"containerPort": port, "hostPort": 8000}]);
+        let published = |init: u16, main: u16| {
+            plan(&json!({
+                "initContainers": [
+                    {"name": "b", "image": "i", "restartPolicy": "Always", "ports": port(init)},
+                ],
+                "containers": [{"name": "a", "image": "i", "ports": port(main)}],
+            }))
+        };
+        let plan = published(80, 80).unwrap();
+        assert_eq!(plan.ports.len(), 1);
+        assert_eq!(plan.ports[0].container_port, 80);
+        let problems = published(80, 81).unwrap_err();
+        assert_eq!(
+            problems,
+            [problem(
+                "spec.containers[0].ports[0]",
+                "host port 8000 is published twice"
+            )]
+        );
+    }
+
+    #[test]
+    fn a_deadline_counts_in_seconds() {
+        let with = |deadline: Value| {
+            plan(&json!({
+                "activeDeadlineSeconds": deadline,
+                "containers": [{"name": "a", "image": "i"}],
+            }))
+            .unwrap()
+            .active_deadline_seconds
+        };
+        assert_eq!(with(json!(7)), Some(7));
+        assert_eq!(with(Value::Null), None);
+    }
+}
