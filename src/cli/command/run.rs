@@ -10,6 +10,7 @@ use crate::cli::failure::{FAILED, Failure, INVALID, TIMED_OUT};
 use crate::cli::options::{Global, Run};
 use crate::cli::{duration, render};
 use crate::lifecycle::exit_code_of_first_failed;
+use crate::plan::Role;
 use crate::runtime::idmap::IdMap;
 use crate::runtime::spawn::Ahead;
 
@@ -72,7 +73,14 @@ fn follow(fleet: &mut Fleet, deadline: Option<Instant>, prefix: bool) -> Result<
 fn verdict(fleet: &Fleet) -> u8 {
     for pod in &fleet.pods {
         if let Some(code) = exit_code_of_first_failed(&pod.status) {
-            for container in pod.status.container_statuses.iter().flatten() {
+            // How a sidecar ends says nothing about the pod.
+            let is_init = |name: &str| {
+                let mut containers = pod.plan.containers.iter();
+                containers.any(|plan| plan.role == Role::Init && plan.name.as_str() == name)
+            };
+            let inits = pod.status.init_container_statuses.iter().flatten();
+            let inits = inits.filter(|container| is_init(&container.name));
+            for container in inits.chain(pod.status.container_statuses.iter().flatten()) {
                 let terminated = container.state.as_ref().and_then(|s| s.terminated.as_ref());
                 if let Some(message) = terminated
                     .filter(|terminated| terminated.exit_code != 0)
