@@ -21,6 +21,12 @@ const SIGNALS: [&str; 34] = [
     "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
 ];
 
+/// What a container finds in /dev.
+const DEVICES: [&str; 16] = [
+    "console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr",
+    "stdin", "stdout", "tty", "urandom", "zero",
+];
+
 /// `restartPolicy` and `restartPolicyRules` (`validateContainerRestartPolicy`, KEP-5307).
 pub(super) fn check_restarts(path: &str, container: &Container, rules: &mut Rules<'_>) {
     let at = format!("{path}.restartPolicy");
@@ -76,7 +82,8 @@ fn check_exit_codes(path: &str, codes: &ContainerRestartRuleOnExitCodes, rules: 
 }
 
 /// `terminationMessagePath` and `terminationMessagePolicy`. The API server takes any path; the
-/// file is mounted over what is there, and [`volumes::check_mounts`] says what that must not be.
+/// file is mounted over what is there, and that must be neither of the kernel's file systems nor
+/// one of the devices (CVE-2025-31133, CVE-2025-52565, CVE-2025-52881).
 pub(super) fn check_termination_message(path: &str, container: &Container, rules: &mut Rules<'_>) {
     rules.one_of(
         &format!("{path}.terminationMessagePolicy"),
@@ -94,7 +101,12 @@ pub(super) fn check_termination_message(path: &str, container: &Container, rules
     }
     let clean = volumes::clean(file);
     let names: Vec<&str> = clean.iter().map(String::as_str).collect();
-    if let [] | ["proc" | "sys", ..] | ["dev"] = names.as_slice() {
+    let is_taken = match names.as_slice() {
+        [] | ["proc" | "sys", ..] | ["dev"] | ["dev", _, _, ..] => true,
+        ["dev", name] => DEVICES.contains(name),
+        [..] => false,
+    };
+    if is_taken {
         let message = format!("the file cannot be at /{}", names.join("/"));
         rules.error_hint(&path, message, "leave it out for /dev/termination-log");
     }
@@ -339,6 +351,15 @@ mod tests {
             (
                 "terminationMessagePath: /dev/",
                 &format!("terminationMessagePath: the file cannot be at /dev {HINT}"),
+            ),
+            ("terminationMessagePath: /dev/my-log", ""),
+            (
+                "terminationMessagePath: /dev/./null",
+                &format!("terminationMessagePath: the file cannot be at /dev/null {HINT}"),
+            ),
+            (
+                "terminationMessagePath: /dev/pts/0",
+                &format!("terminationMessagePath: the file cannot be at /dev/pts/0 {HINT}"),
             ),
             (
                 "terminationMessagePath: /x/../proc/self/attr/exec",

@@ -11,7 +11,7 @@ use super::volume::clean_text;
 use super::{PlanProblem, problem, restart_policy};
 use crate::plan::{
     Console, ContainerRestart, Handler, Hooks, HttpGet, ImageConfig, Probe, Probes, RestartRule,
-    RestartRuleAction, TerminationMessage, signal,
+    RestartRuleAction, TerminationMessage, command, signal,
 };
 
 /// `lifecycle.stopSignal`, else the image's, else TERM.
@@ -121,7 +121,7 @@ impl Handlers<'_> {
         problems: &mut Vec<PlanProblem>,
     ) -> Option<Probe> {
         let handler = if let Some(exec) = &probe.exec {
-            Some(command(exec))
+            Some(self.probe_command(exec))
         } else if let Some(get) = &probe.http_get {
             self.http_get(&format!("{path}.httpGet"), get, problems)
         } else if let Some(tcp) = &probe.tcp_socket {
@@ -162,7 +162,8 @@ impl Handlers<'_> {
         problems: &mut Vec<PlanProblem>,
     ) -> Option<Handler> {
         if let Some(exec) = &hook.exec {
-            Some(command(exec))
+            let command = exec.command.clone().unwrap_or_default();
+            Some(Handler::Exec { command })
         } else if let Some(get) = &hook.http_get {
             self.http_get(&format!("{path}.httpGet"), get, problems)
         } else if let Some(sleep) = &hook.sleep {
@@ -172,6 +173,21 @@ impl Handlers<'_> {
         } else {
             problems.push(problem(path, "must specify a handler type"));
             None
+        }
+    }
+
+    /// A probe's command may name variables of the pod, whose values count as they are written
+    /// (`ExpandContainerCommandOnlyStatic` of the kubelet's container package); a hook's may not.
+    fn probe_command(&self, exec: &ExecAction) -> Handler {
+        let env = self.container.env.iter().flatten();
+        let variables: Vec<(String, String)> = env
+            .map(|var| (var.name.clone(), var.value.clone().unwrap_or_default()))
+            .collect();
+        let words = exec.command.iter().flatten();
+        Handler::Exec {
+            command: words
+                .map(|word| command::expand(word, &variables))
+                .collect(),
         }
     }
 
@@ -236,12 +252,6 @@ impl Handlers<'_> {
             problems.push(problem(path, "is not a port of the container"));
         }
         number
-    }
-}
-
-fn command(exec: &ExecAction) -> Handler {
-    Handler::Exec {
-        command: exec.command.clone().unwrap_or_default(),
     }
 }
 
@@ -344,6 +354,27 @@ mod tests {
         ] {
             assert_eq!(readiness(&handler).handler, expected, "{handler}");
         }
+    }
+
+    #[test]
+    fn a_probes_command_names_variables_and_a_hooks_does_not() {
+        let exec = json!({"exec": {"command": ["$(A)", "$(B)", "$(NO)", "$$(A)"]}});
+        let plan = container(json!({
+            "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)"}],
+            "livenessProbe": exec,
+            "lifecycle": {"postStart": exec},
+        }));
+        let command = |words: [&str; 4]| Handler::Exec {
+            command: words.map(str::to_owned).to_vec(),
+        };
+        assert_eq!(
+            plan.probes.liveness.unwrap().handler,
+            command(["1", "$(A)", "$(NO)", "$(A)"])
+        );
+        assert_eq!(
+            plan.hooks.post_start,
+            Some(command(["$(A)", "$(B)", "$(NO)", "$$(A)"]))
+        );
     }
 
     #[test]
