@@ -19,13 +19,14 @@
 //! |---|---|---|
 //! | [`names`] | checked newtypes for names | |
 //! | [`sys`] | the only unsafe code: wrappers of kernel interfaces | |
+//! | [`resolve`] | host names to addresses, without the C library | |
 //! | [`manifest`] | text → checked objects, all problems with positions (pure) | names |
 //! | [`plan`] | objects + image configs + host facts → `PodPlan` (pure) | names, manifest |
 //! | [`lifecycle`] | the pod's state machine and its `v1.PodStatus` (pure) | names, plan |
 //! | [`wire`] | messages between front end, supervisor and stages (pure) | names, plan |
-//! | [`stage`] | code of the processes between fork and exec: pause, container init, exec, unpack | sys, wire, plan |
+//! | [`stage`] | code of the processes between fork and exec: pause, container init, exec, unpack; the prober | sys, resolve, wire, plan |
 //! | [`store`] | the per-user directory: layout, locks, records, logs | sys, names, plan, lifecycle |
-//! | [`image`] | reference, registry, content store, unpack | sys, names, plan, stage |
+//! | [`image`] | reference, registry, content store, unpack | sys, resolve, names, plan, stage |
 //! | [`volume`] | materialise volumes on the host side | sys, names, plan |
 //! | [`net`] | the pod's network namespace and published ports | sys, names, plan |
 //! | [`runtime`] | parent side of the stages | all above |
@@ -43,6 +44,7 @@ pub mod manifest;
 pub mod names;
 pub mod net;
 pub mod plan;
+pub mod resolve;
 pub mod runtime;
 pub mod stage;
 pub mod store;

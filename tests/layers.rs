@@ -14,13 +14,17 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("names", &[]),
     ("sys", &[]),
+    ("resolve", &[]),
     ("manifest", &["names"]),
     ("plan", &["names", "manifest"]),
     ("lifecycle", &["names", "plan"]),
     ("wire", &["names", "plan", "lifecycle"]),
-    ("stage", &["names", "sys", "wire", "plan"]),
+    ("stage", &["names", "sys", "resolve", "wire", "plan"]),
     ("store", &["names", "sys", "plan", "lifecycle"]),
-    ("image", &["names", "sys", "plan", "stage", "store"]),
+    (
+        "image",
+        &["names", "sys", "resolve", "plan", "stage", "store"],
+    ),
     ("volume", &["names", "sys", "plan", "stage"]),
     ("net", &["names", "sys", "plan", "stage"]),
     (

@@ -19,7 +19,6 @@ mod pull;
 mod reference;
 mod registries;
 mod registry;
-mod resolve;
 mod staging;
 mod store;
 

@@ -17,7 +17,8 @@ use ureq::{Agent, Body};
 use super::auth::{Credential, CredentialFiles};
 use super::oci::{DOCKER_LIST, DOCKER_MANIFEST, MAX_DOCUMENT, OCI_INDEX, OCI_MANIFEST};
 use super::registries::Endpoint;
-use super::{Digest, ImageError, Reference, escape, resolve};
+use super::{Digest, ImageError, Reference, escape};
+use crate::resolve;
 
 /// The largest token or error body (containers/image's `iolimits`).
 const MAX_ANSWER: u64 = 1024 * 1024;
@@ -62,7 +63,7 @@ impl Resolver for OwnResolver {
         };
         let port = uri.port_u16().unwrap_or(default);
         let mut found = self.empty();
-        let addresses = resolve::resolve(host).map_err(|_| ureq::Error::HostNotFound)?;
+        let addresses = resolve::resolve(host, None).map_err(|_| ureq::Error::HostNotFound)?;
         for address in addresses.into_iter().take(8) {
             found.push(SocketAddr::new(address, port));
         }

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long one server may take, and how often all are asked (resolv.conf(5)).
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -12,8 +12,12 @@ const ATTEMPTS: usize = 2;
 const TYPE_A: u16 = 1;
 const TYPE_AAAA: u16 = 28;
 
-/// All addresses of a name, IPv4 first.
-pub(super) fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
+/// All addresses of a name, IPv4 first; the servers get no longer than until the deadline.
+///
+/// # Errors
+/// `NotFound` when there is no such name, `TimedOut` when no server has answered in time, and as
+/// the sockets say.
+pub fn resolve(host: &str, deadline: Option<Instant>) -> io::Result<Vec<IpAddr>> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = bare.parse() {
         return Ok(vec![address]);
@@ -36,9 +40,9 @@ pub(super) fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
     for _ in 0..ATTEMPTS {
         for server in &servers {
             let server = SocketAddr::new(*server, 53);
-            match ask(server, host, TYPE_A) {
+            match ask(server, host, TYPE_A, deadline) {
                 Ok(mut addresses) => {
-                    addresses.extend(ask(server, host, TYPE_AAAA).unwrap_or_default());
+                    addresses.extend(ask(server, host, TYPE_AAAA, deadline).unwrap_or_default());
                     if addresses.is_empty() {
                         return Err(io::Error::new(io::ErrorKind::NotFound, "no such host"));
                     }
@@ -66,7 +70,24 @@ fn in_hosts(hosts: &str, name: &str) -> Vec<IpAddr> {
         .collect()
 }
 
-fn ask(server: SocketAddr, name: &str, kind: u16) -> io::Result<Vec<IpAddr>> {
+/// What one server may still take.
+fn limit(deadline: Option<Instant>) -> io::Result<Duration> {
+    let Some(deadline) = deadline else {
+        return Ok(TIMEOUT);
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    Ok(left.min(TIMEOUT))
+}
+
+fn ask(
+    server: SocketAddr,
+    name: &str,
+    kind: u16,
+    deadline: Option<Instant>,
+) -> io::Result<Vec<IpAddr>> {
     let id = random_id()?;
     let question = question(id, name, kind)?;
     let unspecified: SocketAddr = match server {
@@ -74,7 +95,7 @@ fn ask(server: SocketAddr, name: &str, kind: u16) -> io::Result<Vec<IpAddr>> {
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let socket = UdpSocket::bind(unspecified)?;
-    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.set_read_timeout(Some(limit(deadline)?))?;
     // Only this server's answers arrive at a connected socket.
     socket.connect(server)?;
     socket.send(&question)?;
@@ -85,8 +106,8 @@ fn ask(server: SocketAddr, name: &str, kind: u16) -> io::Result<Vec<IpAddr>> {
     if !is_cut {
         return parse(answer, id, kind);
     }
-    let mut stream = TcpStream::connect_timeout(&server, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
+    let mut stream = TcpStream::connect_timeout(&server, limit(deadline)?)?;
+    stream.set_read_timeout(Some(limit(deadline)?))?;
     let size = u16::try_from(question.len()).map_err(io::Error::other)?;
     stream.write_all(&size.to_be_bytes())?;
     stream.write_all(&question)?;
@@ -189,14 +210,14 @@ mod tests {
     #[test]
     fn literals_and_hosts_need_no_server() {
         assert_eq!(
-            resolve("127.0.0.1").unwrap(),
+            resolve("127.0.0.1", None).unwrap(),
             [IpAddr::from([127, 0, 0, 1])]
         );
         assert_eq!(
-            resolve("[::1]").unwrap(),
+            resolve("[::1]", None).unwrap(),
             ["::1".parse::<IpAddr>().unwrap()]
         );
-        assert!(!resolve("localhost").unwrap().is_empty());
+        assert!(!resolve("localhost", None).unwrap().is_empty());
         assert_eq!(
             in_hosts("1.2.3.4 a b # c\n", "B"),
             [IpAddr::from([1, 2, 3, 4])]
