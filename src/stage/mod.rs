@@ -15,6 +15,7 @@ pub mod inside;
 pub mod launcher;
 pub mod masks;
 pub mod pause;
+pub mod prober;
 pub mod program;
 pub mod rootfs;
 pub mod trial;

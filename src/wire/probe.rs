@@ -18,8 +18,8 @@ pub struct ProbeRequest {
     pub handler: Handler,
     /// Milliseconds the whole of it may take; none for a hook, which has no limit of its own.
     pub timeout_ms: Option<u64>,
-    /// Whether it is a hook: then any HTTP answer is a success (`runHTTPHandler`), redirects are
-    /// followed anywhere, and HTTPS that is answered in plain HTTP falls back to HTTP.
+    /// Whether it is a hook: then any HTTP answer is a success (`runHTTPHandler`), and HTTPS that is
+    /// answered in plain HTTP falls back to HTTP, which is a `Warning`.
     pub is_hook: bool,
 }
 
@@ -40,10 +40,11 @@ pub struct ProbeReply {
 pub enum ProbeVerdict {
     /// It succeeded.
     Success,
-    /// It counts as a success, and there is something to say (a redirect to another host).
+    /// It counts as a success, and there is something to say (a redirect to another
+    /// host, a hook without the TLS it asked for).
     Warning,
     /// It failed.
     Failure,
-    /// It could not be made; that says nothing about the container.
+    /// It could not be made or not be finished; that says nothing about the container.
     Unknown,
 }
