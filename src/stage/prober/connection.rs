@@ -81,7 +81,10 @@ pub(super) fn addresses(host: &str, port: u16, deadline: Deadline) -> io::Result
 
 /// Connects to the first address that accepts. Each gets its part of the time that is left, as
 /// with Go's `partialDeadline`.
-pub(super) fn dial(addresses: &[SocketAddr], deadline: Deadline) -> io::Result<TcpStream> {
+pub(super) fn dial(
+    addresses: &[SocketAddr],
+    deadline: Deadline,
+) -> io::Result<(TcpStream, SocketAddr)> {
     let mut failed = io::Error::new(ErrorKind::NotFound, "dial tcp: missing address");
     let mut untried = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
     for address in addresses {
@@ -91,7 +94,7 @@ pub(super) fn dial(addresses: &[SocketAddr], deadline: Deadline) -> io::Result<T
         });
         untried = untried.saturating_sub(1);
         failed = match connected {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return Ok((stream, *address)),
             Err(error) if is_time_out(&error) => io::Error::new(
                 ErrorKind::TimedOut,
                 format!("dial tcp {address}: i/o timeout"),
@@ -227,11 +230,11 @@ impl Connection {
         security: Security,
         deadline: Deadline,
     ) -> io::Result<Self> {
-        let stream = dial(addresses, deadline)?;
+        let (stream, peer) = dial(addresses, deadline)?;
         stream.set_nodelay(true)?;
         let mut socket = Socket {
-            peer: stream.peer_addr()?,
             stream,
+            peer,
             deadline,
             received: 0,
             start: Vec::new(),

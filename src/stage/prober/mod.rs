@@ -14,7 +14,10 @@
 //! A thread per probe ends with it, so an idle prober is one thread that waits.
 
 mod connection;
+mod grpc;
+mod hpack;
 mod http;
+mod http2;
 mod url;
 
 use std::io;
@@ -178,7 +181,22 @@ fn perform(request: &ProbeRequest) -> Verdict {
     match &request.handler {
         Handler::HttpGet(get) => http::probe(get, purpose, deadline),
         Handler::TcpSocket { host, port } => tcp(host, *port, deadline),
-        Handler::Grpc { .. } | Handler::Exec { .. } | Handler::Sleep { .. } => {
+        Handler::Grpc {
+            host,
+            port,
+            service,
+            tls,
+        } => {
+            let check = grpc::Check {
+                host,
+                port: *port,
+                service,
+                tls: *tls,
+                timeout_ms: request.timeout_ms,
+            };
+            grpc::probe(check, deadline)
+        }
+        Handler::Exec { .. } | Handler::Sleep { .. } => {
             Verdict::unknown("not a probe over the network")
         }
     }
