@@ -325,6 +325,16 @@ impl Reloadable {
     }
 }
 
+/// Has all threads allocate from one heap (`mallopt(3)`, `M_ARENA_MAX`): each further one would keep
+/// pages of its own, for threads that live for one short task.
+pub fn share_arena() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes any numbers and changes what the allocator does from now on.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1)
+    };
+}
+
 /// A line of `/proc/self/maps` as a range, if it is code, or the constants at the beginning of the
 /// file. Other read-only mappings may hold what relocation has written before they were protected.
 fn reloadable(line: &str) -> Option<(usize, usize)> {

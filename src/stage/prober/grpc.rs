@@ -691,8 +691,8 @@ mod tests {
             ))
         );
         assert_eq!(
-            check(answering(settings()), "", false, 100),
-            Verdict::failure("timeout: health rpc did not complete within 100ms")
+            check(answering(settings()), "", false, 1000),
+            Verdict::failure("timeout: health rpc did not complete within 1s")
         );
     }
 

@@ -3,23 +3,17 @@
 //! `ureq` writes the request and reads the answer; connections and their deadlines are ours, and so
 //! is the decision which redirects are followed.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 
-use ureq::config::{AutoHeaderValue, Config};
-use ureq::http::{StatusCode, Uri, header};
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
-};
+use ureq::config::AutoHeaderValue;
+use ureq::http::{StatusCode, header};
 use ureq::{Agent, Error};
 
-use super::connection::{self, Connection, Deadline, HttpAnswered, Security};
+use super::connection::{Deadline, HttpAnswered};
+use super::transport::{Dialer, MAX_HEAD, Names};
 use super::url::{self, Url};
 use super::{Purpose, VERSION, Verdict};
 use crate::plan::HttpGet;
-
-/// The longest head of a request or an answer.
-const MAX_HEAD: usize = 64 * 1024;
 
 /// How much of a body is read (`maxRespBodyLength`: 10 KiB).
 const MAX_BODY: u64 = 10 * 1024;
@@ -169,15 +163,20 @@ fn ask(
         .max_idle_connections(0)
         .max_response_header_size(MAX_HEAD)
         .build();
-    let agent = Agent::with_parts(config, Dialer { deadline }, Names { deadline });
-    let mut request = agent.get(url.to_string());
-    for (name, value) in headers(get, purpose) {
+    let authority = url.authority();
+    let mut headers = headers(get, purpose);
+    headers.push(("host", host.map_or(authority, str::to_owned)));
+    let dialer = Dialer {
+        deadline,
+        head: headers.iter().fold(url.target.len(), |sum, (name, value)| {
+            sum.saturating_add(name.len()).saturating_add(value.len())
+        }),
+    };
+    let mut request = Agent::with_parts(config, dialer, Names { deadline }).get(url.to_string());
+    for (name, value) in headers {
         request = request.header(name, value);
     }
-    let authority = url.authority();
-    let response = request
-        .header(header::HOST, host.unwrap_or(&authority))
-        .call()?;
+    let response = request.call()?;
     let status = response.status();
     let location = response
         .headers()
@@ -257,101 +256,5 @@ fn reason(error: &Error) -> String {
             format!("net/http: HTTP/1.x transport connection broken: {error}")
         }
         other => other.to_string(),
-    }
-}
-
-/// The addresses of a URL's host.
-#[derive(Debug)]
-struct Names {
-    deadline: Deadline,
-}
-
-impl Resolver for Names {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        _config: &Config,
-        _timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, Error> {
-        let (host, port) = host_and_port(uri)?;
-        let mut found = self.empty();
-        for address in connection::addresses(host, port, self.deadline)? {
-            found.push(address);
-        }
-        Ok(found)
-    }
-}
-
-fn host_and_port(uri: &Uri) -> Result<(&str, u16), Error> {
-    let host = uri.host().ok_or(Error::HostNotFound)?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let is_tls = uri.scheme_str() == Some("https");
-    Ok((
-        host,
-        uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
-    ))
-}
-
-/// Makes the connection of a request.
-#[derive(Debug)]
-struct Dialer {
-    deadline: Deadline,
-}
-
-impl Connector<()> for Dialer {
-    type Out = Wire;
-
-    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Wire>, Error> {
-        let (host, _) = host_and_port(details.uri)?;
-        let security = if details.needs_tls() {
-            Security::Tls
-        } else {
-            Security::Plain
-        };
-        let connection = Connection::open(host, &details.addrs, security, self.deadline)?;
-        // One byte more than is accepted, so that what is too long is told from what is cut.
-        let buffers = LazyBuffers::new(MAX_HEAD.saturating_add(1), MAX_HEAD);
-        Ok(Some(Wire {
-            connection,
-            buffers,
-        }))
-    }
-}
-
-/// A connection with the buffers that `ureq` wants; it keeps its own deadline.
-#[derive(Debug)]
-struct Wire {
-    connection: Connection,
-    buffers: LazyBuffers,
-}
-
-impl Transport for Wire {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, _timeout: NextTimeout) -> Result<(), Error> {
-        let output = self.buffers.output().get(..amount).unwrap_or_default();
-        self.connection.write_all(output)?;
-        Ok(self.connection.flush()?)
-    }
-
-    fn await_input(&mut self, _timeout: NextTimeout) -> Result<bool, Error> {
-        let length = loop {
-            match self.connection.read(self.buffers.input_append_buf()) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                other => break other?,
-            }
-        };
-        self.buffers.input_appended(length);
-        Ok(length > 0)
-    }
-
-    fn is_open(&mut self) -> bool {
-        false
-    }
-
-    fn is_tls(&self) -> bool {
-        matches!(self.connection, Connection::Tls(_))
     }
 }
