@@ -34,8 +34,14 @@ complete -c podrun -n "__fish_podrun_needs_command" -f -a "down" -d 'Remove what
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "rm" -d 'Remove pods and objects by name'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "ps" -d 'List pods (same as `get pods`)'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "get" -d 'Show pods, configmaps or secrets'
+complete -c podrun -n "__fish_podrun_needs_command" -f -a "describe" -d 'Show all that is known of a pod, its events last'
+complete -c podrun -n "__fish_podrun_needs_command" -f -a "events" -d 'List what happened to pods'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "logs" -d 'Print the output of a container'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "exec" -d 'Run a command in a running container'
+complete -c podrun -n "__fish_podrun_needs_command" -f -a "attach" -d 'Follow a running container\'s output and type into its input'
+complete -c podrun -n "__fish_podrun_needs_command" -f -a "debug" -d 'Add a container to a running pod to look around'
+complete -c podrun -n "__fish_podrun_needs_command" -f -a "restart" -d 'Stop all containers of a pod and start them again'
+complete -c podrun -n "__fish_podrun_needs_command" -f -a "condition" -d 'Set a condition that a readiness gate waits for'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "wait" -d 'Wait until a condition of a pod is true'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "validate" -d 'Check files as `up` does, and do nothing else'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "image" -d 'Pull, list, remove and load images'
@@ -110,6 +116,16 @@ complete -c podrun -n "__fish_podrun_using_subcommand get" -s A -l all-namespace
 complete -c podrun -n "__fish_podrun_using_subcommand get" -l no-headers -d 'Leave the first line out'
 complete -c podrun -n "__fish_podrun_using_subcommand get" -s w -l watch -d 'Go on and print what changes'
 complete -c podrun -n "__fish_podrun_using_subcommand get" -s h -l help -d 'Print help'
+complete -c podrun -n "__fish_podrun_using_subcommand describe" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
+complete -c podrun -n "__fish_podrun_using_subcommand describe" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
+complete -c podrun -n "__fish_podrun_using_subcommand describe" -s h -l help -d 'Print help'
+complete -c podrun -n "__fish_podrun_using_subcommand events" -s o -l output -d 'json, yaml or jsonpath=TEMPLATE' -r
+complete -c podrun -n "__fish_podrun_using_subcommand events" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
+complete -c podrun -n "__fish_podrun_using_subcommand events" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
+complete -c podrun -n "__fish_podrun_using_subcommand events" -s A -l all-namespaces -d 'Of all namespaces'
+complete -c podrun -n "__fish_podrun_using_subcommand events" -s w -l watch -d 'Go on and print what comes'
+complete -c podrun -n "__fish_podrun_using_subcommand events" -l no-headers -d 'Leave the first line out'
+complete -c podrun -n "__fish_podrun_using_subcommand events" -s h -l help -d 'Print help'
 complete -c podrun -n "__fish_podrun_using_subcommand logs" -s l -l selector -d 'Pods with these labels' -r
 complete -c podrun -n "__fish_podrun_using_subcommand logs" -s c -l container -d 'The container; the first one by default' -r
 complete -c podrun -n "__fish_podrun_using_subcommand logs" -l tail -d 'The last lines only' -r
@@ -128,6 +144,32 @@ complete -c podrun -n "__fish_podrun_using_subcommand exec" -s n -l namespace -d
 complete -c podrun -n "__fish_podrun_using_subcommand exec" -s i -l stdin -d 'Pass standard input on'
 complete -c podrun -n "__fish_podrun_using_subcommand exec" -s t -l tty -d 'Give the command a terminal'
 complete -c podrun -n "__fish_podrun_using_subcommand exec" -s h -l help -d 'Print help'
+complete -c podrun -n "__fish_podrun_using_subcommand attach" -s c -l container -d 'The container; the first one by default' -r
+complete -c podrun -n "__fish_podrun_using_subcommand attach" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
+complete -c podrun -n "__fish_podrun_using_subcommand attach" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
+complete -c podrun -n "__fish_podrun_using_subcommand attach" -s i -l stdin -d 'Pass standard input on'
+complete -c podrun -n "__fish_podrun_using_subcommand attach" -s t -l tty -d 'Use the container\'s terminal'
+complete -c podrun -n "__fish_podrun_using_subcommand attach" -s h -l help -d 'Print help'
+complete -c podrun -n "__fish_podrun_using_subcommand debug" -l image -d 'The image of the new container; the machine\'s own root file system by default' -r
+complete -c podrun -n "__fish_podrun_using_subcommand debug" -l target -d 'See and signal the processes of this container' -r
+complete -c podrun -n "__fish_podrun_using_subcommand debug" -s c -l container -d 'The name of the new container; made up by default' -r
+complete -c podrun -n "__fish_podrun_using_subcommand debug" -l env -d 'A variable of the environment' -r
+complete -c podrun -n "__fish_podrun_using_subcommand debug" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
+complete -c podrun -n "__fish_podrun_using_subcommand debug" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
+complete -c podrun -n "__fish_podrun_using_subcommand debug" -s i -l stdin -d 'Pass standard input on'
+complete -c podrun -n "__fish_podrun_using_subcommand debug" -s t -l tty -d 'Give the container a terminal'
+complete -c podrun -n "__fish_podrun_using_subcommand debug" -l attach -d 'Print the new container\'s output until it ends; `-i` implies it'
+complete -c podrun -n "__fish_podrun_using_subcommand debug" -s h -l help -d 'Print help'
+complete -c podrun -n "__fish_podrun_using_subcommand restart" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
+complete -c podrun -n "__fish_podrun_using_subcommand restart" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
+complete -c podrun -n "__fish_podrun_using_subcommand restart" -s h -l help -d 'Print help'
+complete -c podrun -n "__fish_podrun_using_subcommand condition; and not __fish_seen_subcommand_from set" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
+complete -c podrun -n "__fish_podrun_using_subcommand condition; and not __fish_seen_subcommand_from set" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
+complete -c podrun -n "__fish_podrun_using_subcommand condition; and not __fish_seen_subcommand_from set" -s h -l help -d 'Print help'
+complete -c podrun -n "__fish_podrun_using_subcommand condition; and not __fish_seen_subcommand_from set" -f -a "set" -d 'Set conditions of a running pod'
+complete -c podrun -n "__fish_podrun_using_subcommand condition; and __fish_seen_subcommand_from set" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
+complete -c podrun -n "__fish_podrun_using_subcommand condition; and __fish_seen_subcommand_from set" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
+complete -c podrun -n "__fish_podrun_using_subcommand condition; and __fish_seen_subcommand_from set" -s h -l help -d 'Print help'
 complete -c podrun -n "__fish_podrun_using_subcommand wait" -l for -d 'condition=Ready, done, delete, or jsonpath=EXPRESSION=VALUE' -r
 complete -c podrun -n "__fish_podrun_using_subcommand wait" -l timeout -d 'How long' -r
 complete -c podrun -n "__fish_podrun_using_subcommand wait" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F

@@ -4,13 +4,13 @@
 //!
 //! ```text
 //!  YAML/JSON ──manifest──▶ checked objects ──plan──▶ PodPlan ──runtime──▶ namespaces, mounts, processes
-//!                               ▲                      │ (pure data,              │ exits, timers,
+//!                               ▲                      │ (pure data,              │ exits, probes, timers,
 //!    problems with             images                  │  nothing left to decide) ▼ requests = Events
 //!    file:line:col        (pull, verify, unpack)       │                     supervisor ──lifecycle──▶ Actions
 //!                                                      ▼                          │
 //!                                               store: objects, status, logs ◀────┘
 //!                                                      │
-//!                                               cli: ps get logs exec wait …
+//!                                               cli: ps get describe logs exec wait …
 //! ```
 //!
 //! # Modules

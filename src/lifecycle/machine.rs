@@ -1,61 +1,39 @@
-//! The transitions.
+//! The state of a pod, and what each event does to it.
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodStatus;
 
-use crate::lifecycle::back_off::Delay;
-use crate::lifecycle::status;
-use crate::lifecycle::{Action, Event, Now};
-use crate::plan::{PodPlan, ResolvedUser, RestartPolicy};
+use crate::lifecycle::conditions::{self, Changed};
+use crate::lifecycle::container::{Container, PostStart, State};
+use crate::lifecycle::{Action, Event, Now, PodEvent, status};
+use crate::plan::{ContainerPlan, PodPlan, Role};
 
-/// `minimumGracePeriodInSeconds` of `kuberuntime_container.go`, in milliseconds.
-const MINIMUM_GRACE_MS: u64 = 2_000;
+/// `immediateEvictionGracePeriodSeconds` of `eviction_manager.go`, in milliseconds.
+const EVICTION_GRACE_MS: u64 = 1_000;
 
-/// The end of one run of a container.
+/// Why a pod ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ended {
-    pub(super) code: i32,
-    pub(super) reason: String,
-    pub(super) message: Option<String>,
-    pub(super) started_at: Option<jiff::Timestamp>,
-    pub(super) finished_at: jiff::Timestamp,
-    pub(super) id: Option<String>,
+pub(super) enum Why {
+    /// It is deleted, or its supervisor was asked to stop.
+    Deleted,
+    /// `activeDeadlineSeconds` are over.
+    Deadline,
+    /// It uses more of the disk than it may; the kubelet's message.
+    Evicted(String),
+    /// An init container has failed and is not tried again.
+    InitFailed,
+    /// All main containers have ended; what is left serves nobody.
+    Done,
 }
 
-/// Where a container is.
+/// A pod that ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum State {
-    /// Not started yet.
-    Waiting,
-    /// `Start` was asked for.
-    Starting,
-    /// It runs.
-    Running { since: jiff::Timestamp },
-    /// It has ended; it is started again at the given time, or never.
-    Ended {
-        restart_at_ms: Option<u64>,
-        delay_ms: u64,
-    },
-}
-
-/// One container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Container {
-    pub(super) state: State,
-    pub(super) restarts: u32,
-    pub(super) id: Option<String>,
-    pub(super) user: Option<ResolvedUser>,
-    /// The end of the latest run.
-    pub(super) last: Option<Ended>,
-    /// The end of the run before.
-    pub(super) previous: Option<Ended>,
-    delay: Delay,
-}
-
-/// A deletion that goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Deletion {
-    kill_at_ms: u64,
-    killed: bool,
+pub(super) struct Ending {
+    pub(super) why: Why,
+    pub(super) grace_ms: u64,
+    /// Everything is killed at once.
+    pub(super) kills: bool,
 }
 
 /// The state machine of one pod.
@@ -63,34 +41,57 @@ struct Deletion {
 pub struct Machine {
     pub(super) plan: PodPlan,
     pub(super) started_at: jiff::Timestamp,
+    started_ms: u64,
     pub(super) containers: Vec<Container>,
     pub(super) sandbox_ready: Option<jiff::Timestamp>,
-    pub(super) changed: status::Changed,
-    deletion: Option<Deletion>,
+    /// The container whose start the next one waits for.
+    pub(super) cursor: usize,
+    /// The init containers are through, for the first time or again.
+    pub(super) is_initialized: bool,
+    /// The phase was `Running`: it never becomes `Pending` again.
+    pub(super) has_run: bool,
+    pub(super) ending: Option<Ending>,
+    /// The conditions that were set from outside, for readiness gates.
+    pub(super) gates: BTreeMap<String, bool>,
+    is_deleted: bool,
+    /// All containers are being stopped, to be started again at this time.
+    pub(super) restart_all_at_ms: Option<u64>,
+    pub(super) changed: Changed,
     pub(super) finished: bool,
 }
 
 impl Machine {
     /// A pod that is about to be set up.
     pub fn new(plan: &PodPlan, now: &Now) -> Self {
-        let container = Container {
-            state: State::Waiting,
-            restarts: 0,
-            id: None,
-            user: None,
-            last: None,
-            previous: None,
-            delay: Delay::new(plan.back_off),
-        };
-        Self {
+        let mut machine = Self {
             started_at: now.wall,
-            containers: vec![container; plan.containers.len()],
+            started_ms: now.monotonic_ms,
+            containers: vec![Container::new(plan.back_off); plan.containers.len()],
             plan: plan.clone(),
             sandbox_ready: None,
-            changed: status::Changed::new(now.wall),
-            deletion: None,
+            cursor: 0,
+            is_initialized: false,
+            has_run: false,
+            ending: None,
+            gates: BTreeMap::new(),
+            is_deleted: false,
+            restart_all_at_ms: None,
+            changed: Changed::default(),
             finished: false,
-        }
+        };
+        let conditions = conditions::conditions(&machine);
+        machine.changed.note(conditions, now.wall);
+        machine
+    }
+
+    /// The plan of a container, those that `debug` added included.
+    pub fn container(&self, index: usize) -> Option<&ContainerPlan> {
+        self.plan.containers.get(index)
+    }
+
+    /// All containers, those that `debug` added last.
+    pub fn containers(&self) -> &[ContainerPlan] {
+        &self.plan.containers
     }
 
     /// Takes an event and says what is to be done. An event that cannot be, such as the exit of a
@@ -102,26 +103,26 @@ impl Machine {
         let mut actions = Vec::new();
         match event {
             Event::SandboxReady => {
-                if self.sandbox_ready.is_none() {
-                    self.sandbox_ready = Some(now.wall);
-                    self.start_next(&mut actions);
-                }
+                self.sandbox_ready.get_or_insert(now.wall);
             }
             Event::Started {
                 container,
                 id,
                 user,
-            } => {
-                self.started(container, id, user, now, &mut actions);
-            }
+            } => self.started(container, id, user, now, &mut actions),
             Event::StartFailed {
                 container,
                 reason,
                 message,
                 exit_code,
             } => {
-                let known = self.containers.get(container).map(|c| c.state.clone());
-                if known == Some(State::Starting) {
+                if matches!(self.state(container), Some(State::Starting { .. })) {
+                    actions.push(self.record(
+                        container,
+                        true,
+                        "Failed",
+                        format!("Error: {message}"),
+                    ));
                     self.ended(
                         container,
                         exit_code,
@@ -130,34 +131,90 @@ impl Machine {
                         now,
                         &mut actions,
                     );
-                    self.start_next(&mut actions);
                 }
             }
             Event::Exited {
                 container,
                 code,
                 oom_killed,
+                message,
             } => {
-                let known = self.containers.get(container).map(|c| c.state.clone());
-                if matches!(known, Some(State::Running { .. })) {
+                if matches!(self.state(container), Some(State::Running(_))) {
                     let reason = match (oom_killed, code) {
                         (true, _) => "OOMKilled",
                         (false, 0) => "Completed",
                         (false, _) => "Error",
                     };
-                    self.ended(container, code, reason.to_owned(), None, now, &mut actions);
+                    self.ended(
+                        container,
+                        code,
+                        reason.to_owned(),
+                        message,
+                        now,
+                        &mut actions,
+                    );
                 }
             }
-            Event::Delete { grace_period_ms } => self.delete(grace_period_ms, now, &mut actions),
+            Event::Probed {
+                run,
+                probe,
+                verdict,
+                output,
+            } => self.probed(run, probe, verdict, &output, now, &mut actions),
+            Event::HookEnded { run, hook, failure } => {
+                self.hook_ended(run, hook, failure, now, &mut actions);
+            }
+            Event::Delete { grace_period_ms } => self.delete(grace_period_ms, now),
+            Event::Evict { .. } if self.is_ending() => {}
+            Event::Evict { message } => {
+                actions.push(Action::Record(PodEvent {
+                    is_warning: true,
+                    reason: "Evicted".to_owned(),
+                    message: message.clone(),
+                    container: None,
+                }));
+                self.end(Why::Evicted(message), EVICTION_GRACE_MS);
+            }
+            Event::RestartAll => {
+                if self.ending.is_none() {
+                    self.restart_all_at_ms.get_or_insert(now.monotonic_ms);
+                }
+            }
+            Event::AddEphemeral { plan } => self.add_ephemeral(*plan),
+            Event::SetCondition { kind, is_true } => {
+                self.gates.insert(kind, is_true);
+            }
             Event::Tick => {}
         }
-        self.due(now, &mut actions);
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    /// Everything that follows from the state and the time.
+    fn advance(&mut self, now: &Now, actions: &mut Vec<Action>) {
+        self.check_deadline(now, actions);
+        self.finish_sleeps(now);
+        if self.ending.is_none() && self.restart_all_at_ms.is_some() {
+            self.restart_all(now, actions);
+        }
+        if self.ending.is_none() && self.restart_all_at_ms.is_none() && self.sandbox_ready.is_some()
+        {
+            self.start_ephemeral(actions);
+            // A container whose restart is due must not hold up those that have not had their turn.
+            self.start_next(actions);
+            self.restart_due(now, actions);
+        }
+        if self.ending.is_some() {
+            self.stop_all(now, actions);
+        }
+        self.advance_stops(now, actions);
+        self.advance_probes(now, actions);
         if self.is_over() {
             self.finished = true;
             actions.push(Action::Finish);
         }
-        self.changed.note(status::conditions(self), now.wall);
-        actions
+        self.has_run |= status::is_running(self);
+        self.changed.note(conditions::conditions(self), now.wall);
     }
 
     /// When [`Event::Tick`] is wanted, in monotonic milliseconds.
@@ -165,21 +222,32 @@ impl Machine {
         if self.finished {
             return None;
         }
-        match self.deletion {
-            Some(deletion) => (!deletion.killed).then_some(deletion.kill_at_ms),
-            None => self
-                .containers
-                .iter()
-                .filter_map(|container| match container.state {
-                    State::Ended { restart_at_ms, .. } => restart_at_ms,
-                    State::Waiting | State::Starting | State::Running { .. } => None,
-                })
-                .min(),
-        }
+        let containers = self.containers.iter().filter_map(|container| {
+            let run = match &container.state {
+                State::Ended { restart_at_ms, .. } => return *restart_at_ms,
+                State::Waiting | State::Starting { .. } => return None,
+                State::Running(run) => run,
+            };
+            let sleep = match run.post_start {
+                PostStart::Pending { sleep_until_ms } => sleep_until_ms,
+                PostStart::Done | PostStart::Failed => None,
+            };
+            let stop = run.stop.and_then(|stop| stop.deadline());
+            [sleep, stop].into_iter().flatten().min()
+        });
+        let deadline = self.deadline_ms().filter(|_| self.ending.is_none());
+        let restart = self
+            .restart_all_at_ms
+            .filter(|_| self.ending.is_none() && !self.containers.iter().any(Container::is_live));
+        containers
+            .chain(deadline)
+            .chain(restart)
+            .chain(self.next_probe())
+            .min()
     }
 
     /// The pod as people see it.
-    pub fn status(&self, _now: &Now) -> PodStatus {
+    pub fn status(&self) -> PodStatus {
         status::of(self)
     }
 
@@ -187,200 +255,136 @@ impl Machine {
     pub fn is_starting(&self) -> bool {
         self.containers
             .iter()
-            .any(|c| c.state == State::Starting && c.restarts == 0)
+            .any(|c| matches!(c.state, State::Starting { .. }) && c.restarts == 0)
     }
 
-    /// Containers are first started strictly in spec order, each when the one before was started
-    /// or has failed to (`SyncPod`: a failure of one does not stop the next).
-    fn start_next(&mut self, actions: &mut Vec<Action>) {
-        if self.deletion.is_some() || self.sandbox_ready.is_none() {
-            return;
-        }
-        if self.is_starting() {
-            return;
-        }
-        let next = self
-            .containers
-            .iter()
-            .position(|c| c.state == State::Waiting);
-        if let Some(index) = next
-            && let Some(container) = self.containers.get_mut(index)
-        {
-            container.state = State::Starting;
-            actions.push(Action::Start {
-                container: index,
-                attempt: container.restarts,
-            });
-            let after = index.saturating_add(1);
-            if after < self.containers.len() {
-                actions.push(Action::Prepare { container: after });
-            }
-        }
+    /// Whether all containers were started whose turn has come: nothing waits for another's start.
+    pub fn is_settled(&self) -> bool {
+        self.finished
+            || (self.restart_all_at_ms.is_none()
+                && self
+                    .plan
+                    .containers
+                    .get(self.cursor)
+                    .is_none_or(|plan| plan.role == Role::Ephemeral))
     }
 
-    fn started(
-        &mut self,
-        index: usize,
-        id: String,
-        user: Option<ResolvedUser>,
-        now: &Now,
-        actions: &mut Vec<Action>,
-    ) {
-        let deletion = self.deletion;
-        let Some(container) = self.containers.get_mut(index) else {
-            return;
-        };
-        if container.state != State::Starting {
-            return;
-        }
-        container.state = State::Running { since: now.wall };
-        container.id = Some(id);
-        container.user = user;
-        match (deletion, self.plan.containers.get(index)) {
-            (None, _) => self.start_next(actions),
-            // It was on its way when the pod was deleted.
-            (Some(deletion), _) if deletion.killed => {
-                actions.push(Action::Kill { container: index });
-            }
-            (Some(_), Some(plan)) => {
-                actions.push(Action::Signal {
-                    container: index,
-                    signal: plan.stop_signal,
-                });
-            }
-            (Some(_), None) => {}
-        }
+    /// Whether it is being deleted.
+    pub const fn is_deleted(&self) -> bool {
+        self.is_deleted
     }
 
-    fn ended(
-        &mut self,
-        index: usize,
-        code: i32,
-        reason: String,
-        message: Option<String>,
-        now: &Now,
-        actions: &mut Vec<Action>,
-    ) {
-        let may_restart = self.deletion.is_none() && should_restart(self.plan.restart_policy, code);
-        let Some(container) = self.containers.get_mut(index) else {
-            return;
-        };
-        let started_at = match container.state {
-            State::Running { since } => Some(since),
-            State::Waiting | State::Starting | State::Ended { .. } => None,
-        };
-        container.previous = container.last.replace(Ended {
-            code,
-            reason,
+    /// The grace period of a deletion that goes on.
+    pub fn deletion_grace_ms(&self) -> Option<u64> {
+        self.ending
+            .as_ref()
+            .filter(|_| self.is_deleted)
+            .map(|ending| ending.grace_ms)
+    }
+
+    /// Whether the pod ends, for whatever reason.
+    pub const fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    pub(super) fn state(&self, index: usize) -> Option<&State> {
+        self.containers.get(index).map(|container| &container.state)
+    }
+
+    pub(super) fn record(
+        &self,
+        container: usize,
+        is_warning: bool,
+        reason: &str,
+        message: String,
+    ) -> Action {
+        Action::Record(PodEvent {
+            is_warning,
+            reason: reason.to_owned(),
             message,
-            started_at,
-            finished_at: now.wall,
-            id: container.id.take(),
+            container: self.containers.get(container).map(|_| container),
+        })
+    }
+
+    /// The grace period of a container that is stopped now.
+    pub(super) fn grace_ms(&self) -> u64 {
+        self.ending.as_ref().map_or_else(
+            || {
+                self.plan
+                    .termination_grace_period_seconds
+                    .saturating_mul(1_000)
+            },
+            |ending| ending.grace_ms,
+        )
+    }
+
+    fn deadline_ms(&self) -> Option<u64> {
+        let seconds = self.plan.active_deadline_seconds?;
+        Some(
+            self.started_ms
+                .saturating_add(seconds.saturating_mul(1_000)),
+        )
+    }
+
+    /// `activeDeadlineHandler` of `active_deadline.go`.
+    fn check_deadline(&mut self, now: &Now, actions: &mut Vec<Action>) {
+        let is_over = self.deadline_ms().is_some_and(|at| at <= now.monotonic_ms);
+        if is_over && self.ending.is_none() {
+            actions.push(Action::Record(PodEvent {
+                is_warning: false,
+                reason: "DeadlineExceeded".to_owned(),
+                message: status::DEADLINE_MESSAGE.to_owned(),
+                container: None,
+            }));
+            self.end(Why::Deadline, self.grace_ms());
+        }
+    }
+
+    /// The pod ends, unless it does already.
+    pub(super) fn end(&mut self, why: Why, grace_ms: u64) {
+        self.ending.get_or_insert(Ending {
+            why,
+            grace_ms,
+            kills: false,
         });
-        let delay_ms = if may_restart {
-            container.delay.next(now.monotonic_ms)
-        } else {
-            0
-        };
-        let restart_at_ms = may_restart.then(|| now.monotonic_ms.saturating_add(delay_ms));
-        container.state = State::Ended {
-            restart_at_ms,
-            delay_ms,
-        };
-        let _ = actions;
+        self.restart_all_at_ms = None;
     }
 
-    fn delete(&mut self, grace: Option<u64>, now: &Now, actions: &mut Vec<Action>) {
-        let grace = grace.unwrap_or_else(|| {
-            self.plan
-                .termination_grace_period_seconds
-                .saturating_mul(1_000)
-        });
-        // What is left of a grace period never falls below two seconds; only a kill at once, which
-        // `--force` and an abandoned start ask for, has none.
-        let grace = if grace == 0 {
-            0
-        } else {
-            grace.max(MINIMUM_GRACE_MS)
-        };
-        let kill_at_ms = now.monotonic_ms.saturating_add(grace);
-        if let Some(deletion) = &mut self.deletion {
-            deletion.kill_at_ms = deletion.kill_at_ms.min(kill_at_ms);
-        } else {
-            self.deletion = Some(Deletion {
-                kill_at_ms,
-                killed: false,
-            });
-            for (index, container) in self.containers.iter_mut().enumerate() {
-                match container.state {
-                    State::Running { .. } => {
-                        if let Some(plan) = self.plan.containers.get(index).filter(|_| grace > 0) {
-                            let signal = plan.stop_signal;
-                            actions.push(Action::Signal {
-                                container: index,
-                                signal,
-                            });
-                        }
-                    }
-                    State::Ended { .. } => {
-                        container.state = State::Ended {
-                            restart_at_ms: None,
-                            delay_ms: 0,
-                        };
-                    }
-                    State::Waiting | State::Starting => {}
-                }
+    fn delete(&mut self, grace: Option<u64>, now: &Now) {
+        let of_spec = self
+            .plan
+            .termination_grace_period_seconds
+            .saturating_mul(1_000);
+        let grace_ms = grace.unwrap_or(of_spec);
+        self.end(Why::Deleted, grace_ms);
+        if let Some(ending) = &mut self.ending {
+            // Why the pod has failed is not forgotten because it is deleted as well.
+            if matches!(ending.why, Why::Done) {
+                ending.why = Why::Deleted;
             }
+            ending.grace_ms = ending.grace_ms.min(grace_ms);
+            // Only who asks for it has everything killed at once; a spec's 0 still has the
+            // runtime's two seconds.
+            ending.kills |= grace == Some(0);
         }
+        self.is_deleted = true;
+        self.shorten_stops(grace_ms, now);
     }
 
-    /// What time brings: the end of a grace period, the end of a back-off.
-    fn due(&mut self, now: &Now, actions: &mut Vec<Action>) {
-        if let Some(deletion) = &mut self.deletion {
-            if !deletion.killed && deletion.kill_at_ms <= now.monotonic_ms {
-                deletion.killed = true;
-                for (index, container) in self.containers.iter().enumerate() {
-                    if matches!(container.state, State::Running { .. } | State::Starting) {
-                        actions.push(Action::Kill { container: index });
-                    }
-                }
-            }
-            return;
-        }
-        for (index, container) in self.containers.iter_mut().enumerate() {
-            if let State::Ended {
-                restart_at_ms: Some(at),
-                ..
-            } = container.state
-                && at <= now.monotonic_ms
-            {
-                container.restarts = container.restarts.saturating_add(1);
-                container.state = State::Starting;
-                actions.push(Action::Start {
-                    container: index,
-                    attempt: container.restarts,
-                });
-            }
-        }
-    }
-
+    /// Nothing runs, and nothing will.
     fn is_over(&self) -> bool {
-        let deleted = self.deletion.is_some();
-        self.containers
-            .iter()
-            .all(|container| match container.state {
-                State::Ended { restart_at_ms, .. } => restart_at_ms.is_none(),
-                State::Waiting => deleted,
-                State::Starting | State::Running { .. } => false,
-            })
+        !self.containers.iter().any(Container::is_live)
+            && (self.is_ending() || self.mains_are_done())
     }
-}
 
-/// `ContainerShouldRestart` of pkg/api/v1/pod/util.go, for a pod that is not being deleted.
-fn should_restart(policy: RestartPolicy, code: i32) -> bool {
-    match policy {
-        RestartPolicy::Always => true,
-        RestartPolicy::OnFailure => code != 0,
-        RestartPolicy::Never => false,
+    /// All main containers have ended for good.
+    pub(super) fn mains_are_done(&self) -> bool {
+        self.restart_all_at_ms.is_none()
+            && self
+                .containers
+                .iter()
+                .zip(&self.plan.containers)
+                .filter(|(_, plan)| plan.role == Role::Main)
+                .all(|(container, _)| container.is_done())
     }
 }

@@ -7,14 +7,20 @@
 )]
 
 mod back_off;
+mod conditions;
+mod container;
 mod event;
 pub mod kubectl;
 mod lost;
 mod machine;
+mod order;
+mod probing;
 mod progress;
+mod runs;
 mod status;
+mod stop;
 
-pub use event::{Action, Event, Now};
+pub use event::{Action, Event, Hook, Now, PodEvent, ProbeKind, ProbeVerdict, RunId};
 pub use lost::{Lost, lost_status};
 pub use machine::Machine;
 pub use progress::{Progress, Wait, exit_code_of_first_failed, progress};

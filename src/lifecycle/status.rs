@@ -1,175 +1,56 @@
-//! The machine's state as a `v1.PodStatus` (`kubelet_pods.go` `getPhase`, status/generate.go).
+//! The machine's state as a `v1.PodStatus`.
 
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
     ContainerStatus, ContainerUser, HostIP, LinuxContainerUser, PodCondition, PodIP, PodStatus,
+    VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::lifecycle::machine::{Container, Ended, Machine, State};
-use crate::plan::{ContainerPlan, Network, RestartPolicy};
+use crate::lifecycle::conditions::{Phase, phase, waits_for_init};
+use crate::lifecycle::container::{Container, Ended, PostStart, State};
+use crate::lifecycle::machine::{Machine, Why};
+use crate::plan::{ContainerPlan, Network, Role};
 
-/// One condition without its time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Condition {
-    kind: &'static str,
-    is_true: bool,
-    reason: Option<&'static str>,
-    message: Option<String>,
-}
-
-/// When each condition changed last.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Changed {
-    conditions: Vec<(Condition, jiff::Timestamp)>,
-    created: jiff::Timestamp,
-}
-
-impl Changed {
-    pub(super) const fn new(created: jiff::Timestamp) -> Self {
-        Self {
-            conditions: Vec::new(),
-            created,
-        }
-    }
-
-    pub(super) fn note(&mut self, conditions: Vec<Condition>, at: jiff::Timestamp) {
-        self.conditions = conditions
-            .into_iter()
-            .map(|condition| {
-                let before = self
-                    .conditions
-                    .iter()
-                    .find(|(old, _)| old.kind == condition.kind);
-                let since = match before {
-                    Some((old, since)) if old.is_true == condition.is_true => *since,
-                    Some(_) | None => at,
-                };
-                (condition, since)
-            })
-            .collect();
-    }
-}
-
-/// The pod's phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Pending,
-    Running,
-    Succeeded,
-    Failed,
-}
-
-fn phase(machine: &Machine) -> Phase {
-    let never_ran =
-        |c: &Container| c.last.is_none() && matches!(c.state, State::Waiting | State::Starting);
-    let is_running = |c: &Container| matches!(c.state, State::Running { .. });
-    if machine.containers.iter().any(never_ran) && !machine.finished {
-        return Phase::Pending;
-    }
-    if machine.containers.iter().any(is_running) {
-        return Phase::Running;
-    }
-    let all_succeeded = machine
-        .containers
-        .iter()
-        .all(|c| c.last.as_ref().is_some_and(|ended| ended.code == 0));
-    if machine.finished {
-        return if all_succeeded {
-            Phase::Succeeded
-        } else {
-            Phase::Failed
-        };
-    }
-    match machine.plan.restart_policy {
-        RestartPolicy::Always => Phase::Running,
-        RestartPolicy::OnFailure if !all_succeeded => Phase::Running,
-        RestartPolicy::OnFailure => Phase::Succeeded,
-        RestartPolicy::Never if all_succeeded => Phase::Succeeded,
-        RestartPolicy::Never => Phase::Failed,
-    }
-}
-
-/// The conditions the kubelet owns, in the order it writes them.
-pub(super) fn conditions(machine: &Machine) -> Vec<Condition> {
-    let plain = |kind, is_true| Condition {
-        kind,
-        is_true,
-        reason: None,
-        message: None,
-    };
-    let unready: Vec<&str> = machine
-        .containers
-        .iter()
-        .zip(&machine.plan.containers)
-        .filter(|(container, _)| !matches!(container.state, State::Running { .. }))
-        .map(|(_, plan)| plan.name.as_str())
-        .collect();
-    let ready = |kind| match phase(machine) {
-        Phase::Succeeded => Condition {
-            kind,
-            is_true: false,
-            reason: Some("PodCompleted"),
-            message: None,
-        },
-        Phase::Failed => Condition {
-            kind,
-            is_true: false,
-            reason: Some("PodFailed"),
-            message: None,
-        },
-        Phase::Pending | Phase::Running if unready.is_empty() => plain(kind, true),
-        Phase::Pending | Phase::Running => Condition {
-            kind,
-            is_true: false,
-            reason: Some("ContainersNotReady"),
-            message: Some(format!(
-                "containers with unready status: [{}]",
-                unready.join(" ")
-            )),
-        },
-    };
-    let initialized = Condition {
-        kind: "Initialized",
-        is_true: true,
-        reason: (phase(machine) == Phase::Succeeded).then_some("PodCompleted"),
-        message: None,
-    };
-    vec![
-        plain(
-            "PodReadyToStartContainers",
-            machine.sandbox_ready.is_some() && !machine.finished,
-        ),
-        initialized,
-        ready("Ready"),
-        ready("ContainersReady"),
-        plain("PodScheduled", true),
-    ]
-}
+/// The message of a pod whose time is over (`active_deadline.go`).
+pub(super) const DEADLINE_MESSAGE: &str =
+    "Pod was active on the node longer than the specified deadline";
 
 /// The whole status.
 pub(super) fn of(machine: &Machine) -> PodStatus {
-    let (host_ip, pod_ip) = match machine.plan.network {
-        Network::Host { address } => (Some(address.to_string()), Some(address.to_string())),
-        Network::Pod { address, .. } => (None, Some(address.to_string())),
+    let host_ip = Some(machine.plan.host_address.to_string());
+    let pod_ip = match machine.plan.network {
+        Network::Host { address } => address,
+        Network::Pod { address, .. } => address.into(),
     };
-    let pod_ip = pod_ip.filter(|_| machine.sandbox_ready.is_some());
-    let phase = match phase(machine) {
-        Phase::Pending => "Pending",
-        Phase::Running => "Running",
-        Phase::Succeeded => "Succeeded",
-        Phase::Failed => "Failed",
+    let pod_ip = Some(pod_ip.to_string()).filter(|_| machine.sandbox_ready.is_some());
+    let (reason, message) = match machine.ending.as_ref().map(|ending| &ending.why) {
+        Some(Why::Deadline) => (Some("DeadlineExceeded"), Some(DEADLINE_MESSAGE.to_owned())),
+        Some(Why::Evicted(message)) => (Some("Evicted"), Some(message.clone())),
+        Some(Why::Deleted | Why::InitFailed | Why::Done) | None => (None, None),
     };
-    let mut noted = machine.changed.clone();
-    noted.note(conditions(machine), machine.changed.created);
+    let statuses = |wanted: &dyn Fn(Role) -> bool| {
+        let all: Vec<ContainerStatus> = machine
+            .containers
+            .iter()
+            .zip(&machine.plan.containers)
+            .filter(|(_, plan)| wanted(plan.role))
+            .map(|(container, plan)| container_status(machine, container, plan))
+            .collect();
+        (!all.is_empty()).then_some(all)
+    };
     PodStatus {
-        phase: Some(phase.to_owned()),
+        phase: Some(phase(machine).word().to_owned()),
+        reason: reason.map(str::to_owned),
+        message,
         conditions: Some(
-            noted
+            machine
+                .changed
                 .conditions
-                .into_iter()
+                .iter()
+                .cloned()
                 .map(|(condition, since)| PodCondition {
-                    type_: condition.kind.to_owned(),
+                    type_: condition.kind,
                     status: if condition.is_true { "True" } else { "False" }.to_owned(),
                     reason: condition.reason.map(str::to_owned),
                     message: condition.message,
@@ -184,14 +65,9 @@ pub(super) fn of(machine: &Machine) -> PodStatus {
         pod_ip,
         start_time: Some(Time(machine.started_at)),
         qos_class: Some("BestEffort".to_owned()),
-        container_statuses: Some(
-            machine
-                .containers
-                .iter()
-                .zip(&machine.plan.containers)
-                .map(|(container, plan)| container_status(machine, container, plan))
-                .collect(),
-        ),
+        init_container_statuses: statuses(&|role| matches!(role, Role::Init | Role::Sidecar)),
+        container_statuses: statuses(&|role| role == Role::Main),
+        ephemeral_container_statuses: statuses(&|role| role == Role::Ephemeral),
         ..PodStatus::default()
     }
 }
@@ -201,22 +77,41 @@ fn container_status(
     container: &Container,
     plan: &ContainerPlan,
 ) -> ContainerStatus {
-    let is_running = matches!(container.state, State::Running { .. });
     let id = container
         .id
         .as_ref()
         .or_else(|| container.last.as_ref()?.id.as_ref());
     let (state, last) = states(machine, container, plan);
+    let (started, ready) = match plan.role {
+        // A regular init container is ready when it has succeeded.
+        Role::Init => (
+            container.shown_run().is_some(),
+            container.ended_code() == Some(0),
+        ),
+        Role::Sidecar | Role::Main | Role::Ephemeral => {
+            (container.is_started(), container.is_ready(plan))
+        }
+    };
     ContainerStatus {
         name: plan.name.to_string(),
         image: plan.image.clone(),
         image_id: plan.image_id.clone(),
         container_id: id.map(|id| format!("podrun://{id}")),
-        ready: is_running,
-        started: Some(is_running),
+        ready,
+        started: Some(started),
         restart_count: i32::try_from(container.restarts).unwrap_or(i32::MAX),
         state: Some(state),
         last_state: Some(last),
+        stop_signal: crate::plan::signal_name(plan.stop_signal),
+        volume_mounts: (!plan.mounts.is_empty()).then(|| {
+            let mounts = plan.mounts.iter().map(|mount| VolumeMountStatus {
+                name: mount.volume.to_string(),
+                mount_path: mount.mount_path.clone(),
+                read_only: mount.read_only.then_some(true),
+                ..VolumeMountStatus::default()
+            });
+            mounts.collect()
+        }),
         user: container.user.as_ref().map(|user| ContainerUser {
             linux: Some(LinuxContainerUser {
                 uid: i64::from(user.uid),
@@ -238,37 +133,43 @@ fn states(
     container: &Container,
     plan: &ContainerPlan,
 ) -> (ContainerState, ContainerState) {
-    let last = |ended: &Option<Ended>| {
+    let end = |ended: &Option<Ended>| {
         ended
             .as_ref()
             .map_or_else(ContainerState::default, terminated)
     };
-    match container.state {
-        State::Waiting | State::Starting if container.last.is_none() => (
-            waiting("ContainerCreating", None),
-            ContainerState::default(),
-        ),
-        State::Waiting | State::Starting => {
-            (waiting("ContainerCreating", None), last(&container.last))
+    if let Some(run) = container.shown_run() {
+        let running = ContainerStateRunning {
+            started_at: Some(Time(run.since)),
+        };
+        let state = ContainerState {
+            running: Some(running),
+            ..ContainerState::default()
+        };
+        return (state, end(&container.last));
+    }
+    match &container.state {
+        State::Running(run) if run.post_start == PostStart::Failed => {
+            (waiting("PostStartHookError", None), end(&container.last))
         }
-        State::Running { since } => {
-            let running = ContainerStateRunning {
-                started_at: Some(Time(since)),
+        State::Waiting | State::Starting { .. } | State::Running(_) => {
+            // `PodInitializing` is what the kubelet says of every container of a pod with init
+            // containers that has not been created.
+            let reason = if waits_for_init(machine) && plan.role != Role::Ephemeral {
+                "PodInitializing"
+            } else {
+                "ContainerCreating"
             };
-            let state = ContainerState {
-                running: Some(running),
-                ..ContainerState::default()
-            };
-            (state, last(&container.last))
+            (waiting(reason, None), end(&container.last))
         }
         // The kubelet shows a start error as the end of a run, and a back-off over it.
         State::Ended {
             restart_at_ms: Some(_),
             delay_ms,
-        } if delay_ms > 0 => {
+        } if *delay_ms > 0 => {
             let message = format!(
                 "back-off {} restarting failed container={} pod={}_{}({})",
-                go_duration(delay_ms),
+                go_duration(*delay_ms),
                 plan.name,
                 machine.plan.name,
                 machine.plan.namespace,
@@ -276,11 +177,29 @@ fn states(
             );
             (
                 waiting("CrashLoopBackOff", Some(message)),
-                last(&container.last),
+                end(&container.last),
             )
         }
-        State::Ended { .. } => (last(&container.last), last(&container.previous)),
+        State::Ended { .. } => (end(&container.last), end(&container.previous)),
     }
+}
+
+/// The `BackOff` event of a container.
+pub(super) fn back_off_message(machine: &Machine, index: usize) -> String {
+    let name = machine
+        .plan
+        .containers
+        .get(index)
+        .map_or("", |plan| plan.name.as_str());
+    format!(
+        "Back-off restarting failed container {name} in pod {}_{}({})",
+        machine.plan.name, machine.plan.namespace, machine.plan.uid
+    )
+}
+
+/// Whether the phase is `Running` now.
+pub(super) fn is_running(machine: &Machine) -> bool {
+    phase(machine) == Phase::Running
 }
 
 fn waiting(reason: &str, message: Option<String>) -> ContainerState {

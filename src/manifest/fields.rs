@@ -124,6 +124,8 @@ pub(super) const POD: &[Field] = &[
     stripped("status"),
 ];
 
+const READINESS_GATE: &[Field] = &[works("conditionType", Kind::Text)];
+
 const POD_SPEC: &[Field] = &[
     works("initContainers", Kind::List(&Kind::Object(CONTAINER))),
     works("containers", Kind::List(&Kind::Object(CONTAINER))),
@@ -150,7 +152,7 @@ const POD_SPEC: &[Field] = &[
     not_yet("setHostnameAsFQDN"),
     not_yet("hostnameOverride"),
     not_yet("dnsConfig"),
-    not_yet("readinessGates"),
+    works("readinessGates", Kind::List(&Kind::Object(READINESS_GATE))),
     not_yet("resources"),
     not_yet_but("hostUsers", "true"),
     refused(

@@ -9,8 +9,9 @@ mod pod_plan;
 mod signal;
 mod user;
 
-pub use build::{HostFacts, Input, PlanProblem, build};
+pub use build::{HostFacts, Input, PlanProblem, build, build_ephemeral};
 pub use image_config::*;
 pub use life::*;
 pub use pod_plan::*;
+pub use signal::name as signal_name;
 pub use user::{ResolvedUser, UserError, resolve_user};

@@ -35,6 +35,10 @@ pub struct PodPlan {
     pub share_process_namespace: bool,
     /// Contents of the files bound into every container.
     pub files: EtcFiles,
+    /// The machine's own address, for the status.
+    pub host_address: IpAddr,
+    /// `spec.readinessGates`: conditions that must be true before the pod is Ready.
+    pub readiness_gates: Vec<String>,
     /// The pod's volumes, each materialised once.
     pub volumes: Vec<VolumePlan>,
     /// The containers: those of `spec.initContainers`, then those of `spec.containers`, each in
@@ -75,7 +79,7 @@ impl Default for BackOff {
 /// The pod's network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
-    /// `hostNetwork: true`; the address is the machine's, for the status.
+    /// `hostNetwork: true`; the pod's address is the machine's.
     Host {
         /// The machine's own address.
         address: IpAddr,
@@ -201,6 +205,20 @@ pub struct ContainerPlan {
     pub termination_message: TerminationMessage,
     /// Its standard input.
     pub console: Console,
+    /// The container whose pid namespace an ephemeral one joins (`targetContainerName`).
+    pub target: Option<ContainerName>,
+}
+
+impl ContainerPlan {
+    /// Where it is in the Pod, as events name it (`ContainerFieldPath` of client-go).
+    pub fn field_path(&self) -> String {
+        let list = match self.role {
+            Role::Init | Role::Sidecar => "initContainers",
+            Role::Main => "containers",
+            Role::Ephemeral => "ephemeralContainers",
+        };
+        format!("spec.{list}{{{}}}", self.name)
+    }
 }
 
 /// The lower layers of a container's root file system.

@@ -48,9 +48,34 @@ pub(super) fn parse(text: &str) -> Option<i32> {
     i32::try_from(index.checked_add(1)?).ok()
 }
 
+/// The name of a signal as `status.containerStatuses[].stopSignal` has it.
+pub fn name(number: i32) -> Option<String> {
+    if (RTMIN..=RTMAX).contains(&number) {
+        return Some(match number.saturating_sub(RTMIN) {
+            0 => "SIGRTMIN".to_owned(),
+            30 => "SIGRTMAX".to_owned(),
+            n if n <= 15 => format!("SIGRTMIN+{n}"),
+            n => format!("SIGRTMAX-{}", 30_i32.saturating_sub(n)),
+        });
+    }
+    let index = usize::try_from(number).ok()?.checked_sub(1)?;
+    NAMES.get(index).map(|name| format!("SIG{name}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_signal_has_a_name_that_is_its_own() {
+        for number in (1..=31).chain(RTMIN..=RTMAX) {
+            let name = name(number).unwrap();
+            assert_eq!(parse(&name), Some(number), "{name}");
+        }
+        assert_eq!(name(0), None);
+        assert_eq!(name(32), None);
+        assert_eq!(name(65), None);
+    }
 
     #[test]
     fn signals_are_names_numbers_or_real_time() {

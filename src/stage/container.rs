@@ -1,6 +1,7 @@
 //! A container's first process, from its clone to its `execve`.
 
 use std::io::Read;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -9,10 +10,17 @@ use rustix::process::DumpableBehavior;
 
 use crate::plan::{ContainerPlan, PodPlan, ResolvedUser, resolve_user};
 use crate::stage::confine::{self, Identity};
+use crate::stage::exec::open_terminal;
 use crate::stage::{At, Reporter, program, rootfs};
 use crate::sys::process::{self, SingleThread};
 use crate::sys::{credentials, signal};
-use crate::wire::{Failure, IdSpace, Report, Step};
+use crate::wire::{Failure, IdSpace, Report, Step, TerminalSize};
+
+/// What a terminal has that nobody is attached to yet.
+const DEFAULT_SIZE: TerminalSize = TerminalSize {
+    rows: 24,
+    columns: 80,
+};
 
 /// The most bytes read of the image's `passwd` or `group`.
 const USER_DATABASE_LIMIT: u64 = 10 * 1024 * 1024;
@@ -35,10 +43,12 @@ pub struct ContainerSetup<'a> {
     pub shm_dir: PathBuf,
     /// An empty directory that hides others.
     pub mask_dir: PathBuf,
+    /// The file that becomes `terminationMessagePath`.
+    pub message_file: PathBuf,
     /// One detached mount for each of the container's mounts, in their order.
     pub volume_trees: Vec<OwnedFd>,
-    /// stdin, stdout and stderr.
-    pub stdio: [BorrowedFd<'a>; 3],
+    /// stdin, stdout and stderr; a terminal of the container's own without.
+    pub stdio: Option<[BorrowedFd<'a>; 3]>,
     /// Whether cgroup v2 is the machine's only hierarchy.
     pub unified_cgroups: bool,
 }
@@ -83,9 +93,24 @@ fn prepare(
     if !env.iter().any(|(name, _)| name == "HOME") {
         env.push(("HOME".to_owned(), user.home));
     }
+    // Its number is closed with all others before execve; nothing may close it again.
+    let terminal = if setup.stdio.is_none() {
+        if !env.iter().any(|(name, _)| name == "TERM") {
+            env.push(("TERM".to_owned(), "xterm".to_owned()));
+        }
+        let slave = open_terminal(reporter, DEFAULT_SIZE, &identity)?;
+        // Its number is closed with all others before execve; nothing may close it again.
+        Some(ManuallyDrop::new(slave))
+    } else {
+        None
+    };
+    let of_terminal = terminal.as_ref().map(|slave| [slave.as_fd(); 3]);
+    let Some(stdio) = setup.stdio.or(of_terminal) else {
+        return Err(std::io::Error::from_raw_os_error(libc::EBADF)).at(Step::ProcessState, "stdio");
+    };
     // The rest of the pod: its network, and the containers whose turn is before.
     reporter.wait_for_go()?;
-    become_command(reporter, &setup.stdio, &identity, setup.ids, || {
+    become_command(reporter, &stdio, &identity, setup.ids, || {
         enter_working_directory(&setup.container.working_dir)
     })?;
     Ok(env)

@@ -83,7 +83,7 @@ fn prepare(reporter: &Reporter, setup: &ExecSetup<'_>) -> Result<Vec<(String, St
 
 /// A terminal from the container's own `/dev/pts`, opened by descriptor and checked to be one
 /// (CVE-2025-52565); the caller's terminal is never passed in.
-fn open_terminal(
+pub(crate) fn open_terminal(
     reporter: &Reporter,
     size: TerminalSize,
     identity: &Identity,

@@ -27,6 +27,8 @@ pub struct Destination<'a> {
     pub target: BorrowedFd<'a>,
     /// `CLONE_NEW*` bits of the namespaces to join; 0 joins none.
     pub join: libc::c_int,
+    /// A process whose pid namespace is joined instead of the target's.
+    pub pid_of: Option<BorrowedFd<'a>>,
     /// `CLONE_NEW*` bits of the namespaces the new process gets of its own.
     pub create: libc::c_int,
 }
@@ -53,6 +55,9 @@ fn enter(
 ) -> Result<(), Failure> {
     if destination.join != 0 {
         join_namespaces(destination.target, destination.join).at(Step::Namespaces, "")?;
+    }
+    if let Some(process) = destination.pid_of {
+        join_namespaces(process, libc::CLONE_NEWPID).at(Step::Namespaces, "")?;
     }
     match clone_process(proof, CloneFlags::default()).at(Step::Clone, "")? {
         // The launcher waits, so that the container is an orphan when the supervisor hears of it.

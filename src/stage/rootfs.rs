@@ -284,14 +284,19 @@ fn mount_volume(root: BorrowedFd<'_>, path: &str, tree: BorrowedFd<'_>) -> Resul
     attach(tree, target.as_fd()).at(Step::Mount, path)
 }
 
-/// Binds the files podrun writes. They are not written into the image's tree: `/etc` and its
+/// Binds the files podrun writes, and the one for the container's last words. They are not written into the image's tree: `/etc` and its
 /// files may be links or pipes there.
 fn mount_etc(setup: &ContainerSetup<'_>, root: BorrowedFd<'_>) -> Result<(), Failure> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    for name in ["hosts", "hostname", "resolv.conf"] {
-        let path = format!("/etc/{name}");
+    let etc = ["hosts", "hostname", "resolv.conf"]
+        .map(|name| (format!("/etc/{name}"), setup.etc_dir.join(name)));
+    let last_words = (
+        setup.container.termination_message.path.clone(),
+        setup.message_file.clone(),
+    );
+    for (path, source) in etc.into_iter().chain([last_words]) {
         if setup
             .container
             .mounts
@@ -302,7 +307,7 @@ fn mount_etc(setup: &ContainerSetup<'_>, root: BorrowedFd<'_>) -> Result<(), Fai
         }
         let source = rustix::fs::openat2(
             CWD,
-            setup.etc_dir.join(name),
+            &source,
             OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW,
             Mode::empty(),
             ResolveFlags::NO_MAGICLINKS,

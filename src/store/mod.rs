@@ -10,7 +10,9 @@
 //!              pod.json       the v1.Pod
 //!              status.json    the v1.PodStatus, rewritten at each change
 //!              identity.json  the supervisor's process
-//!              containers/<c>/<attempt>/{upper,work,merged}
+//!              events.json    what happened, rewritten with the status
+//!              deletion.json  since when it is being deleted
+//!              containers/<c>/<attempt>/{upper,work,merged}  containers/<c>/<attempt>.message
 //!              volumes/<v>  etc  shm  empty
 //!              logs/<c>/<attempt>.log[.<time>]
 //! data     $XDG_DATA_HOME/podrun     (root: /var/lib/podrun/data)  images
@@ -20,6 +22,7 @@
 
 mod atomic;
 mod error;
+mod events;
 mod identity;
 pub mod log;
 mod objects;
@@ -29,9 +32,10 @@ mod roots;
 
 pub use atomic::{Durability, atomic_write, read_bounded};
 pub use error::StoreError;
+pub use events::{EventLog, EventRecord};
 pub use identity::{Identity, boot_id};
 pub use log::{Line, LogCursor, LogLimits, LogWriter, Stream};
 pub use objects::{Kind, Object};
-pub use pod_dir::{Liveness, PodDir};
+pub use pod_dir::{Deletion, Liveness, PodDir};
 pub use record::{PodRecord, RECORD_VERSION, Record};
 pub use roots::{Environment, Store, StoreLock};

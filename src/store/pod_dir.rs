@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::PodStatus;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::store::{
-    Durability, Identity, RECORD_VERSION, Record, StoreError, atomic_write, boot_id, read_bounded,
+    Durability, EventLog, Identity, RECORD_VERSION, Record, StoreError, atomic_write, boot_id,
+    read_bounded,
 };
 use crate::sys::tree::{remove_beneath, remove_tree};
 
@@ -27,6 +28,15 @@ pub enum Liveness {
     Dead,
     /// The machine was started again since.
     Rebooted,
+}
+
+/// Since when a pod is being deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deletion {
+    /// `metadata.deletionTimestamp`: the time at which its grace period is over.
+    pub timestamp: jiff::Timestamp,
+    /// `metadata.deletionGracePeriodSeconds`
+    pub grace_period_seconds: u64,
 }
 
 /// A pod's directory.
@@ -99,12 +109,59 @@ impl PodDir {
         serde_json::from_slice(&bytes).ok()
     }
 
+    /// Adds to the Pod's `spec.ephemeralContainers`.
+    ///
+    /// # Errors
+    /// As `read(2)` and `write(2)`; the Pod stays as it was.
+    pub fn add_ephemeral_container(&self, container: serde_json::Value) -> io::Result<()> {
+        let mut pod = self.read_pod().unwrap_or_default();
+        let Some(spec) = pod
+            .get_mut("spec")
+            .and_then(serde_json::Value::as_object_mut)
+        else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let list = spec
+            .entry("ephemeralContainers")
+            .or_insert_with(|| serde_json::Value::Array(Vec::new()));
+        if let Some(list) = list.as_array_mut() {
+            list.push(container);
+        }
+        self.write("pod.json", &pod)
+    }
+
     /// Writes the status.
     ///
     /// # Errors
     /// As `write(2)`; the old one stays.
     pub fn write_status(&self, status: &PodStatus) -> io::Result<()> {
         self.write("status.json", status)
+    }
+
+    /// Writes the events.
+    ///
+    /// # Errors
+    /// As `write(2)`; the old ones stay.
+    pub fn write_events(&self, events: &EventLog) -> io::Result<()> {
+        self.write("events.json", events)
+    }
+
+    /// The events that were written last.
+    pub fn read_events(&self) -> EventLog {
+        self.read("events.json").unwrap_or_default()
+    }
+
+    /// Writes that the pod is being deleted.
+    ///
+    /// # Errors
+    /// As `write(2)`.
+    pub fn write_deletion(&self, deletion: &Deletion) -> io::Result<()> {
+        self.write("deletion.json", deletion)
+    }
+
+    /// Since when the pod is being deleted.
+    pub fn read_deletion(&self) -> Option<Deletion> {
+        self.read("deletion.json")
     }
 
     /// Writes who the supervisor is.
@@ -184,6 +241,8 @@ impl PodDir {
             "empty",
             "logs",
             "status.json",
+            "events.json",
+            "deletion.json",
             "identity.json",
         ] {
             remove_beneath(&self.fd, name)?;

@@ -2,17 +2,20 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
-use crate::plan::{ContainerPlan, PodPlan, ResolvedUser, RootSource};
+use crate::plan::{Console, ContainerPlan, PodPlan, ResolvedUser, RootSource};
 use crate::stage::container::{self as stage, ContainerSetup};
 use crate::stage::launcher::{Destination, launch};
 use crate::stage::{Reporter, masks, rootfs};
 use crate::store::{LogLimits, LogWriter, Stream};
-use crate::supervisor::sandbox::{Pause, Places, open_directory};
+use crate::supervisor::attach::{Attachment, Attachments};
+use crate::supervisor::last_words::{self, LastWords};
+use crate::supervisor::sandbox::{Pause, Places, make_directory, open_directory};
 use crate::supervisor::watch::{Source, Watch};
 use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
 use crate::sys::seqpacket;
@@ -26,9 +29,13 @@ const PIPE_SIZE: usize = 256 * 1024;
 /// A container that was cloned.
 #[derive(Debug)]
 pub(super) struct Live {
+    /// Of this run alone: what is still heard of an earlier run is not taken for this one's.
+    pub(super) number: u32,
     pub(super) id: String,
     report: Option<OwnedFd>,
     launcher: Option<OwnedFd>,
+    console: Console,
+    pub(super) attachments: Attachments,
     pub(super) init: Option<OwnedFd>,
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
@@ -36,6 +43,10 @@ pub(super) struct Live {
     pub(super) user: Option<ResolvedUser>,
     failure: Option<Failure>,
     turn: Turn,
+    /// What the container writes to `terminationMessagePath`.
+    message: PathBuf,
+    logs: PathBuf,
+    attempt: u32,
 }
 
 /// Whether a container that is being built may execute its command.
@@ -71,30 +82,19 @@ pub(super) enum Outcome {
     Failed(Failure),
 }
 
-/// Clones a container's launcher. The container is built and then waits for its turn.
+/// Clones a container's launcher. The container is built and then waits for its turn. With a
+/// target it lives in that process' pid namespace instead of one of its own.
 pub(super) fn start(
     around: &Surroundings<'_>,
-    index: u32,
+    number: u32,
     container: &ContainerPlan,
     attempt: u32,
+    target: Option<BorrowedFd<'_>>,
     limits: LogLimits,
 ) -> io::Result<Live> {
     let places = around.places;
     let name = container.name.as_str();
-    let attempt_dir = places.container(name).join(attempt.to_string());
-    for directory in [
-        places.container(name),
-        attempt_dir.clone(),
-        places.logs(name),
-    ] {
-        match rustix::fs::mkdir(&directory, Mode::from_raw_mode(0o700)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    if container.root != RootSource::Host {
-        rootfs::make_layer_directories(open_directory(&attempt_dir)?.as_fd())?;
-    }
+    make_directory(&places.logs(name))?;
     let log_dir = rustix::fs::open(
         places.logs(name),
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
@@ -108,31 +108,58 @@ pub(super) fn start(
         OFlags::RDONLY | OFlags::CLOEXEC,
         Mode::empty(),
     )?;
-    let (stdout, stdout_theirs) = output_pipe()?;
-    let (stderr, stderr_theirs) = output_pipe()?;
+    let console = container.console;
+    // Not made where a terminal takes its place.
+    let pipes = if console.tty {
+        None
+    } else {
+        Some((output_pipe()?, output_pipe()?))
+    };
+    let input = if console.stdin && !console.tty {
+        Some(pipe_with(PipeFlags::CLOEXEC)?)
+    } else {
+        None
+    };
     let (report, theirs) = seqpacket::pair()?;
 
     match process::clone_process(around.proof, CloneFlags::default())? {
         Cloned::Parent(launcher) => {
             let watch = around.watch;
-            watch.add(&launcher, Source::Launcher(index))?;
-            watch.add(&stdout, Source::Stdout(index))?;
-            watch.add(&stderr, Source::Stderr(index))?;
+            watch.add(&launcher, Source::Launcher(number))?;
+            let (stdout, stderr) = match pipes {
+                None => (None, None),
+                Some(((stdout, _), (stderr, _))) => {
+                    watch.add(&stdout, Source::Stdout(number))?;
+                    watch.add(&stderr, Source::Stderr(number))?;
+                    (Some(stdout), Some(stderr))
+                }
+            };
             Ok(Live {
+                number,
                 id: new_id()?,
                 report: Some(report),
                 launcher: Some(launcher),
                 init: None,
-                stdout: Some(stdout),
-                stderr: Some(stderr),
+                stdout,
+                stderr,
+                console,
+                attachments: Attachments::new(input.map(|(_, write)| write)),
                 log,
                 user: None,
                 failure: None,
                 turn: Turn::Ahead,
+                message: places.message(name, attempt),
+                logs: places.logs(name),
+                attempt,
             })
         }
         Cloned::Child => {
             let reporter = Reporter::new(theirs);
+            let attempt_dir = make_directories(places, container, attempt, &reporter);
+            let stdin = input.as_ref().map_or(&null, |(read, _)| read);
+            let stdio = pipes
+                .as_ref()
+                .map(|((_, stdout), (_, stderr))| [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
             let setup = ContainerSetup {
                 plan: around.plan,
                 container,
@@ -141,13 +168,43 @@ pub(super) fn start(
                 etc_dir: places.etc(),
                 shm_dir: places.shm(around.plan),
                 mask_dir: places.mask(),
+                message_file: places.message(name, attempt),
                 volume_trees: open_volumes(around, container, &reporter),
-                stdio: [null.as_fd(), stdout_theirs.as_fd(), stderr_theirs.as_fd()],
+                stdio,
                 unified_cgroups: masks::unified_cgroups(),
             };
-            enter_pod(around, &reporter, &setup)
+            enter_pod(around, &reporter, &setup, target)
         }
     }
+}
+
+/// In the launcher, so that the next container need not wait for it: what a run needs on the disk.
+fn make_directories(
+    places: &Places,
+    container: &ContainerPlan,
+    attempt: u32,
+    reporter: &Reporter,
+) -> PathBuf {
+    let name = container.name.as_str();
+    let attempt_dir = places.container(name).join(attempt.to_string());
+    let make = || -> io::Result<()> {
+        make_directory(&places.container(name))?;
+        make_directory(&attempt_dir)?;
+        if container.root != RootSource::Host {
+            rootfs::make_layer_directories(open_directory(&attempt_dir)?.as_fd())?;
+        }
+        last_words::make_file(&places.message(name, attempt))
+    };
+    if let Err(error) = make() {
+        let failure = Failure {
+            step: Step::RootFilesystem,
+            object: "the container's directory".to_owned(),
+            errno: error.raw_os_error().unwrap_or(0),
+        };
+        reporter.send(&Report::Failed(failure), &[]);
+        process::exit_now(125)
+    }
+    attempt_dir
 }
 
 /// In the launcher: the volumes, while this is still the mount namespace they were made in.
@@ -171,20 +228,27 @@ fn open_volumes(
 }
 
 /// In the launcher: into pause's namespaces, with nothing of the supervisor's but what is needed.
-fn enter_pod(around: &Surroundings<'_>, reporter: &Reporter, setup: &ContainerSetup<'_>) -> ! {
+fn enter_pod(
+    around: &Surroundings<'_>,
+    reporter: &Reporter,
+    setup: &ContainerSetup<'_>,
+    target: Option<BorrowedFd<'_>>,
+) -> ! {
     let mut create = libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP;
-    if !around.plan.share_process_namespace && !around.plan.host_pid {
+    if target.is_none() && !around.plan.share_process_namespace && !around.plan.host_pid {
         create |= libc::CLONE_NEWPID;
     }
     let mut kept: Vec<BorrowedFd<'_>> = vec![reporter.as_fd(), around.pause.pidfd.as_fd()];
     kept.extend(setup.volume_trees.iter().map(AsFd::as_fd));
-    kept.extend(setup.stdio);
+    kept.extend(setup.stdio.into_iter().flatten());
+    kept.extend(target);
     if process::close_all_but(&kept).is_err() {
         process::exit_now(125);
     }
     let destination = Destination {
         target: around.pause.pidfd.as_fd(),
         join: around.pause.namespaces,
+        pid_of: target,
         create,
     };
     launch(around.proof, reporter, &destination, |proof, reporter| {
@@ -213,7 +277,7 @@ fn new_id() -> io::Result<String> {
 impl Live {
     /// Reads what the container reported so far. Once its init has ended there is no more to come,
     /// although a launcher that has not ended yet may still hold the socket open.
-    pub(super) fn read_report(&mut self, index: u32, init_ended: bool, watch: &Watch) -> Outcome {
+    pub(super) fn read_report(&mut self, init_ended: bool, watch: &Watch) -> Outcome {
         let mut buffer = [0; 8192];
         while let Some(report) = &self.report {
             match seqpacket::receive(report, &mut buffer, RecvFlags::DONTWAIT) {
@@ -226,10 +290,11 @@ impl Live {
                 }
                 Ok((length, descriptors)) => {
                     let bytes = buffer.get(..length).unwrap_or_default();
-                    self.note(wire::decode(bytes), descriptors, index, watch);
+                    self.note(wire::decode(bytes), descriptors, watch);
                 }
             }
         }
+        self.attachments.welcome(self.console);
         match self.failure.take() {
             Some(failure) => Outcome::Failed(failure),
             None if self.init.is_some() => Outcome::Started,
@@ -245,13 +310,12 @@ impl Live {
         &mut self,
         report: Result<Report, wire::WireError>,
         descriptors: Vec<OwnedFd>,
-        index: u32,
         watch: &Watch,
     ) {
         match report {
             Ok(Report::Born) => {
                 if let Some(pidfd) = descriptors.into_iter().next() {
-                    watch.add(&pidfd, Source::Init(index)).ok();
+                    watch.add(&pidfd, Source::Init(self.number)).ok();
                     self.init = Some(pidfd);
                 }
             }
@@ -268,16 +332,38 @@ impl Live {
                     home,
                 });
             }
+            Ok(Report::Terminal) => {
+                let master = descriptors.into_iter().next();
+                if let Some(master) = master.filter(|_| self.console.tty) {
+                    self.take_terminal(master, watch).ok();
+                }
+            }
             Ok(Report::Failed(failure)) => self.failure = Some(failure),
-            Ok(Report::Terminal | Report::Namespaces | Report::Ready) | Err(_) => {}
+            Ok(Report::Namespaces | Report::Ready) | Err(_) => {}
+        }
+    }
+
+    fn take_terminal(&mut self, master: OwnedFd, watch: &Watch) -> io::Result<()> {
+        rustix::fs::fcntl_setfl(&master, OFlags::NONBLOCK)?;
+        watch.add(&master, Source::Stdout(self.number))?;
+        self.attachments.set_input(master.try_clone()?);
+        self.stdout = Some(master);
+        Ok(())
+    }
+
+    /// Attaches a client; it is told when the container has been executed.
+    pub(super) fn attach(&mut self, attachment: Attachment) {
+        self.attachments.add(attachment);
+        if self.report.is_none() {
+            self.attachments.welcome(self.console);
         }
     }
 
     /// The machine asks for its start: from now on it is of interest what it reports.
-    pub(super) fn take_turn(&mut self, index: u32, watch: &Watch) -> io::Result<()> {
+    pub(super) fn take_turn(&mut self, watch: &Watch) -> io::Result<()> {
         self.turn = Turn::Come;
         match &self.report {
-            Some(report) => watch.add(report, Source::Report(index)),
+            Some(report) => watch.add(report, Source::Report(self.number)),
             None => Ok(()),
         }
     }
@@ -294,6 +380,13 @@ impl Live {
     /// Whether the report socket is still open.
     pub(super) fn is_starting(&self) -> bool {
         self.report.is_some()
+    }
+
+    /// Ends a launcher that may wait for a process which the container has stopped.
+    pub(super) fn kill_launcher(&self) {
+        if let Some(launcher) = &self.launcher {
+            process::signal(launcher, libc::SIGKILL).ok();
+        }
     }
 
     pub(super) fn reap_launcher(&mut self, watch: &Watch) {
@@ -319,14 +412,24 @@ impl Live {
             Ok(length) => {
                 let chunk = buffer.get(..length).unwrap_or_default();
                 self.log.write(stream, chunk, jiff::Timestamp::now());
+                self.attachments.pass_on(stream, chunk);
             }
         }
     }
 
     /// After the end of init: takes what is left in the pipes, closes them and the log, and says
-    /// how it ended.
-    pub(super) fn end(mut self, buffer: &mut [u8], watch: &Watch) -> i32 {
+    /// how it ended, with its last words if they are wanted.
+    pub(super) fn end(
+        mut self,
+        last_words: Option<&LastWords<'_>>,
+        buffer: &mut [u8],
+        watch: &Watch,
+    ) -> (i32, Option<String>) {
+        self.kill_launcher();
         self.reap_launcher(watch);
+        if let Some(report) = self.report.take() {
+            watch.remove(&report);
+        }
         let code = self.init.as_ref().map_or(255, |init| {
             watch.remove(init);
             process::reap(init).unwrap_or(255)
@@ -335,10 +438,13 @@ impl Live {
             self.drain(stream, buffer, watch);
         }
         self.log.finish(jiff::Timestamp::now());
-        code
+        self.attachments.end(code);
+        let message =
+            last_words.and_then(|words| words.read(&self.message, &self.logs, self.attempt, code));
+        (code, message)
     }
 
-    /// Reads one pipe until it is empty; a process that escaped from the container with
+    /// Reads what one pipe can hold and no more, for a process may go on writing; one that escaped from the container with
     /// `shareProcessNamespace` may hold it open, and is not waited for.
     fn drain(&mut self, stream: Stream, buffer: &mut [u8], watch: &Watch) {
         let pipe = match stream {
@@ -347,13 +453,16 @@ impl Live {
         };
         let Some(fd) = pipe else { return };
         watch.remove(&fd);
-        loop {
+        let mut left = PIPE_SIZE;
+        while left > 0 {
             match rustix::io::read(&fd, &mut *buffer) {
                 Err(rustix::io::Errno::INTR) => {}
                 Ok(0) | Err(_) => return,
                 Ok(length) => {
+                    left = left.saturating_sub(length);
                     let chunk = buffer.get(..length).unwrap_or_default();
                     self.log.write(stream, chunk, jiff::Timestamp::now());
+                    self.attachments.pass_on(stream, chunk);
                 }
             }
         }

@@ -1,10 +1,13 @@
-//! Commands run in a container for a client of the control socket.
+//! Commands run in a container: for a client of the control socket, for a probe, for a hook.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{RecvFlags, SendFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::lifecycle::{Hook, ProbeKind, RunId};
 use crate::plan::{ContainerPlan, PodPlan, ResolvedUser};
 use crate::runtime::wording;
 use crate::stage::Reporter;
@@ -15,17 +18,60 @@ use crate::supervisor::sandbox::Pause;
 use crate::supervisor::watch::{Source, Watch};
 use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
 use crate::sys::seqpacket;
-use crate::wire::{self, Failure, IdSpace, Reply, Report, Step, TerminalSize};
+use crate::wire::{self, Failure, IdSpace, MAX_PROBE_OUTPUT, Reply, Report, Step, TerminalSize};
+
+/// Who waits for a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A client of the control socket.
+    Client(u32),
+    /// A probe.
+    Probe(RunId, ProbeKind),
+    /// A hook.
+    Hook(RunId, Hook),
+}
 
 /// A command that was cloned.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// The client that waits for it.
-    pub(super) client: u32,
+    pub(super) purpose: Purpose,
+    /// The container it runs in.
+    pub(super) container: u32,
+    /// Nobody waits for it any longer.
+    is_killed: bool,
     report: Option<OwnedFd>,
     launcher: Option<OwnedFd>,
     command: Option<OwnedFd>,
     failure: Option<Failure>,
+    capture: Option<Capture>,
+}
+
+/// The output of a command that nobody reads as it comes.
+#[derive(Debug)]
+struct Capture {
+    pipe: OwnedFd,
+    /// At most [`MAX_PROBE_OUTPUT`] bytes; the rest is read and dropped, so that no probe ends
+    /// because of what it says.
+    kept: Vec<u8>,
+}
+
+/// The standard streams of a command whose output is kept: no input, and one pipe.
+#[derive(Debug)]
+pub(super) struct CapturedStdio {
+    pub(super) stdio: Vec<OwnedFd>,
+    pub(super) pipe: OwnedFd,
+}
+
+impl CapturedStdio {
+    pub(super) fn new() -> io::Result<Self> {
+        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let (pipe, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::fs::fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
+        Ok(Self {
+            stdio: vec![null, theirs.try_clone()?, theirs],
+            pipe,
+        })
+    }
 }
 
 /// What a command is run with.
@@ -34,6 +80,7 @@ pub(super) struct Command<'a> {
     pub(super) proof: &'a SingleThread,
     pub(super) plan: &'a PodPlan,
     pub(super) pause: &'a Pause,
+    pub(super) index: u32,
     pub(super) container: &'a ContainerPlan,
     pub(super) user: &'a ResolvedUser,
     pub(super) init: &'a OwnedFd,
@@ -47,7 +94,8 @@ pub(super) struct Command<'a> {
 pub(super) fn start(
     command: &Command<'_>,
     session: u32,
-    client: u32,
+    purpose: Purpose,
+    capture: Option<OwnedFd>,
     watch: &Watch,
 ) -> io::Result<Session> {
     let (report, theirs) = seqpacket::pair()?;
@@ -55,12 +103,21 @@ pub(super) fn start(
         Cloned::Parent(launcher) => {
             watch.add(&report, Source::ExecReport(session))?;
             watch.add(&launcher, Source::ExecLauncher(session))?;
+            if let Some(pipe) = &capture {
+                watch.add(pipe, Source::ExecOutput(session))?;
+            }
             Ok(Session {
-                client,
+                purpose,
+                container: command.index,
+                is_killed: false,
                 report: Some(report),
                 launcher: Some(launcher),
                 command: None,
                 failure: None,
+                capture: capture.map(|pipe| Capture {
+                    pipe,
+                    kept: Vec::new(),
+                }),
             })
         }
         Cloned::Child => enter_container(command, &Reporter::new(theirs)),
@@ -82,6 +139,7 @@ fn enter_container(command: &Command<'_>, reporter: &Reporter) -> ! {
     let destination = Destination {
         target: command.init.as_fd(),
         join,
+        pid_of: None,
         create: 0,
     };
     let mut env = command.container.env.clone();
@@ -140,6 +198,9 @@ impl Session {
                             if let Some(pidfd) = descriptors.into_iter().next() {
                                 watch.add(&pidfd, Source::Exec(session)).ok();
                                 self.command = Some(pidfd);
+                                if self.is_killed {
+                                    self.kill();
+                                }
                             }
                         }
                         Ok(Report::Terminal) => {
@@ -184,17 +245,54 @@ impl Session {
         }
     }
 
-    /// After the command's end: how it ended.
-    pub(super) fn end(mut self, watch: &Watch) -> i32 {
-        self.reap_launcher(watch);
-        self.command.take().map_or(125, |command| {
-            watch.remove(&command);
-            process::reap(&command).unwrap_or(255)
-        })
+    /// Keeps what the command has written; at the end of its output the pipe is let go.
+    pub(super) fn read_output(&mut self, buffer: &mut [u8], watch: &Watch) {
+        let Some(capture) = &mut self.capture else {
+            return;
+        };
+        loop {
+            match rustix::io::read(&capture.pipe, &mut *buffer) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return,
+                Ok(0) | Err(_) => {
+                    watch.remove(&capture.pipe);
+                    return;
+                }
+                Ok(length) => {
+                    let room = MAX_PROBE_OUTPUT.saturating_sub(capture.kept.len());
+                    let chunk = buffer.get(..length.min(room)).unwrap_or_default();
+                    capture.kept.extend_from_slice(chunk);
+                }
+            }
+        }
     }
 
-    /// Ends the command of a client that has gone.
-    pub(super) fn kill(&self) {
+    /// After the command's end: how it ended, and what it has written if that was kept. Something
+    /// that it left in the background may hold the pipe open, and is not waited for.
+    pub(super) fn end(mut self, buffer: &mut [u8], watch: &Watch) -> (i32, String) {
+        if let Some(launcher) = &self.launcher {
+            process::signal(launcher, libc::SIGKILL).ok();
+        }
+        self.reap_launcher(watch);
+        let code = self.command.take().map_or(125, |command| {
+            watch.remove(&command);
+            process::reap(&command).unwrap_or(255)
+        });
+        self.read_output(buffer, watch);
+        let output = self.capture.take().map(|capture| {
+            watch.remove(&capture.pipe);
+            String::from_utf8_lossy(&capture.kept).into_owned()
+        });
+        (code, output.unwrap_or_default())
+    }
+
+    /// Ends a command that nobody waits for any longer; one that is not born yet, at its birth.
+    pub(super) fn kill(&mut self) {
+        self.is_killed = true;
+        // It may wait for a process that the container has stopped.
+        if let Some(launcher) = self.launcher.as_ref().filter(|_| self.command.is_none()) {
+            process::signal(launcher, libc::SIGKILL).ok();
+        }
         if let Some(command) = &self.command {
             process::signal(command, libc::SIGKILL).ok();
         }

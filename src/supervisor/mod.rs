@@ -5,10 +5,12 @@
 //! lock on the pod's directory, so everybody knows that the pod lives; and when it ends, in
 //! whatever way, pause ends, and with pause's pid namespace everything in the pod.
 
+mod attach;
 mod container;
 mod control;
 mod enter;
 mod exec;
+mod last_words;
 mod pod;
 mod sandbox;
 mod sweep;

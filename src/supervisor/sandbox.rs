@@ -12,7 +12,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use crate::net::{forward, namespace};
 use crate::plan::{Network, PodPlan, VolumeSource};
 use crate::stage::pause::{self, PauseSetup};
-use crate::stage::{Reporter, confine};
+use crate::stage::{Reporter, confine, prober};
 use crate::sys::mount::{attach, new_filesystem};
 use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
 use crate::sys::{seqpacket, signal};
@@ -52,6 +52,12 @@ impl Places {
         self.pod_dir.join("containers").join(name)
     }
 
+    /// The file that is bound to `terminationMessagePath`. Not in the directory of the run, over
+    /// which a scratch file system may be mounted.
+    pub(super) fn message(&self, name: &str, attempt: u32) -> PathBuf {
+        self.container(name).join(format!("{attempt}.message"))
+    }
+
     pub(super) fn logs(&self, name: &str) -> PathBuf {
         self.pod_dir.join("logs").join(name)
     }
@@ -68,7 +74,8 @@ pub(super) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     )?)
 }
 
-fn make_directory(path: &Path) -> io::Result<()> {
+/// Makes a directory of podrun's own, unless it is there.
+pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     match rustix::fs::mkdir(path, Mode::from_raw_mode(0o700)) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
         Err(errno) => Err(errno.into()),
@@ -202,8 +209,46 @@ impl Pause {
     /// is reaped the namespace is empty.
     pub(super) fn end(self) {
         process::signal(&self.pidfd, libc::SIGKILL).ok();
-        process::reap(&self.pidfd).ok();
+        process::reap_with_others(&self.pidfd).ok();
         drop(self.lifeline);
+    }
+}
+
+/// Clones the prober: its process and our end of its socket.
+pub(super) fn start_prober(
+    proof: &SingleThread,
+    plan: &PodPlan,
+    pause: &Pause,
+) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (socket, theirs) = seqpacket::pair()?;
+    rustix::fs::fcntl_setfl(&socket, OFlags::NONBLOCK)?;
+    match process::clone_process(proof, CloneFlags::default())? {
+        Cloned::Parent(pidfd) => Ok((pidfd, socket)),
+        Cloned::Child => {
+            let kept = [
+                theirs.as_fd(),
+                pause.pidfd.as_fd(),
+                pause.lifeline_end.as_fd(),
+            ];
+            let join = match plan.network {
+                Network::Host { .. } => 0,
+                Network::Pod { .. } => libc::CLONE_NEWNET,
+            };
+            let ready = process::close_all_but(&kept)
+                .and_then(|()| process::die_with_parent())
+                .and_then(|()| signal::reset_all())
+                .and_then(|()| rustix::thread::set_name(c"podrun-prober").map_err(Into::into))
+                .and_then(|()| match join {
+                    0 => Ok(()),
+                    join => process::join_namespaces(pause.pidfd.as_fd(), join),
+                })
+                .and_then(|()| confine::drop_all_capabilities());
+            if ready.is_err() {
+                process::exit_now(125);
+            }
+            let ended = prober::run(theirs, pause.lifeline_end.as_fd());
+            process::exit_now(i32::from(ended.is_err()))
+        }
     }
 }
 

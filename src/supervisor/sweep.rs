@@ -20,8 +20,13 @@ pub(super) fn remove_attempt(
     match process::clone_process(proof, CloneFlags::default())? {
         Cloned::Parent(pidfd) => Ok(pidfd),
         Cloned::Child => {
+            // It may take long: nothing of the pod's stays open in it, and it ends with the pod.
+            process::close_all_but(&[])
+                .and_then(|()| process::die_with_parent())
+                .ok();
             let removed = remove_tree(container, &attempt.to_string());
-            process::exit_now(i32::from(removed.is_err()))
+            let message = remove_tree(container, &format!("{attempt}.message"));
+            process::exit_now(i32::from(removed.is_err() || message.is_err()))
         }
     }
 }

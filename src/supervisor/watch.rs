@@ -45,6 +45,12 @@ pub(super) enum Source {
     Exec(u32),
     /// A process that removes an earlier run's files has ended.
     Sweeper(u32),
+    /// The output of a probe's or hook's command.
+    ExecOutput(u32),
+    /// The prober's answers.
+    Prober,
+    /// The process that looks at volumes has ended.
+    Usage,
 }
 
 impl Source {
@@ -67,6 +73,9 @@ impl Source {
             Self::ExecLauncher(n) => (14, n),
             Self::Exec(n) => (15, n),
             Self::Sweeper(n) => (16, n),
+            Self::ExecOutput(n) => (17, n),
+            Self::Prober => (18, 0),
+            Self::Usage => (19, 0),
         }
     }
 
@@ -91,6 +100,9 @@ impl Source {
             14 => Self::ExecLauncher(n),
             15 => Self::Exec(n),
             16 => Self::Sweeper(n),
+            17 => Self::ExecOutput(n),
+            18 => Self::Prober,
+            19 => Self::Usage,
             _ => return None,
         })
     }

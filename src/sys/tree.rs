@@ -1,6 +1,7 @@
-//! Removing trees that containers have written: by descriptor, never following a link, never
-//! crossing into another mount, however deep they are.
+//! Removing and measuring trees that containers have written: by descriptor, never following a
+//! link, never crossing into another mount, however deep they are.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -115,10 +116,81 @@ fn open_level(parent: impl AsFd, name: CString) -> io::Result<Level> {
     })
 }
 
+/// Bytes of the disk that a directory and all below it take up. What cannot be read counts for
+/// nothing, and a file with several names once.
+///
+/// # Errors
+/// As `openat2(2)` for the directory itself.
+pub fn disk_usage(directory: &Path) -> io::Result<u64> {
+    /// `st_blocks` are of this size whatever the file system's are (`stat(2)`).
+    const BLOCK: u64 = 512;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let top = rustix::fs::openat2(
+        CWD,
+        directory,
+        flags,
+        Mode::empty(),
+        ResolveFlags::NO_MAGICLINKS,
+    )?;
+    let mut levels = vec![(Dir::read_from(&top)?, top)];
+    let mut counted = HashSet::new();
+    let mut blocks: u64 = 0;
+    while let Some((entries, directory)) = levels.last_mut() {
+        let entry = match entries.next() {
+            Some(Ok(entry)) => entry,
+            Some(Err(_)) => continue,
+            None => {
+                levels.pop();
+                continue;
+            }
+        };
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        let Ok(stat) = rustix::fs::statat(&*directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            continue;
+        };
+        if stat.st_nlink == 1 || counted.insert((stat.st_dev, stat.st_ino)) {
+            let more = u64::try_from(stat.st_blocks).unwrap_or_default();
+            blocks = blocks.saturating_add(more);
+        }
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            continue;
+        }
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+        let below = rustix::fs::openat2(&*directory, name, flags, Mode::empty(), resolve)
+            .and_then(|below| Ok((Dir::read_from(&below)?, below)));
+        if let Ok(below) = below {
+            levels.push(below);
+        }
+    }
+    Ok(blocks.saturating_mul(BLOCK))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn usage_counts_blocks_below_once_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let big = dir.path().join("big");
+        let write = |path: &Path| {
+            let file = fs::File::create_new(path).unwrap();
+            rustix::io::write(&file, &vec![1; 100_000]).unwrap();
+            file.sync_all().unwrap();
+        };
+        write(&big);
+        let tree = dir.path().join("tree");
+        fs::create_dir_all(tree.join("a/b")).unwrap();
+        write(&tree.join("a/b/file"));
+        fs::hard_link(tree.join("a/b/file"), tree.join("again")).unwrap();
+        std::os::unix::fs::symlink(&big, tree.join("link")).unwrap();
+        let used = disk_usage(&tree).unwrap();
+        assert!((100_000..200_000).contains(&used), "{used}");
+    }
 
     #[test]
     fn links_are_removed_and_not_followed() {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::names::ContainerName;
+use crate::plan::ContainerPlan;
 
 /// What a command asks of a supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,33 @@ pub enum Request {
         /// Give it a terminal of the container's own of this size.
         terminal: Option<TerminalSize>,
     },
+    /// Get a container's output from now on. The message carries two descriptors, the write ends
+    /// of pipes for its standard output and error; what is not read in time ends the attachment.
+    Attach {
+        /// Which container.
+        container: ContainerName,
+        /// Get a descriptor for its input as well, if it has one.
+        stdin: bool,
+    },
+    /// Add an ephemeral container. With `attach` the message carries what [`Request::Attach`]'s
+    /// does.
+    Debug {
+        /// The container.
+        plan: Box<ContainerPlan>,
+        /// As `spec.ephemeralContainers` shows it.
+        written: serde_json::Value,
+        /// Attach to it from its first byte on.
+        attach: bool,
+    },
+    /// Set a condition that a readiness gate of the pod may wait for.
+    SetCondition {
+        /// Its type.
+        kind: String,
+        /// Whether it is `True`.
+        is_true: bool,
+    },
+    /// Stop all containers and start them again, init containers first.
+    Restart,
     /// End the pod and remove everything it had.
     Delete {
         /// Instead of `terminationGracePeriodSeconds`; 0 kills at once.
@@ -38,7 +66,15 @@ pub struct TerminalSize {
 pub enum Reply {
     /// The command's terminal, with its descriptor.
     Terminal,
-    /// The command has ended.
+    /// The client is attached; the message carries the descriptor of the container's input if it
+    /// was asked for and there is one.
+    Attached {
+        /// Whether it is a terminal.
+        is_terminal: bool,
+    },
+    /// What was asked for is done.
+    Done,
+    /// The command, or the container that was attached to, has ended.
     Exited {
         /// Its code, or 128 plus its signal.
         code: i32,

@@ -24,10 +24,11 @@ mod launch;
 mod probe;
 mod report;
 
+pub use crate::lifecycle::ProbeVerdict;
 pub use control::{Reply, Request, TerminalSize};
 pub use inside::{Outcome, Task};
 pub use launch::{Adopt, FromSupervisor, IdSpace, Launch, ToSupervisor};
-pub use probe::{MAX_PROBE_OUTPUT, ProbeReply, ProbeRequest, ProbeVerdict};
+pub use probe::{MAX_PROBE_OUTPUT, ProbeReply, ProbeRequest};
 pub use report::{Failure, GO, Report, Step};
 
 use serde::de::DeserializeOwned;

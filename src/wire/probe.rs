@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::lifecycle::ProbeVerdict;
 use crate::plan::Handler;
 
 /// The most bytes of a probe's output or failure text that are kept (`maxRespBodyLength` of
@@ -33,18 +34,4 @@ pub struct ProbeReply {
     /// In the kubelet's words, such as `HTTP probe failed with statuscode: 500`; at most
     /// [`MAX_PROBE_OUTPUT`] bytes; never what a server has said in its body.
     pub output: String,
-}
-
-/// What a probe has found (`probe.Result`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ProbeVerdict {
-    /// It succeeded.
-    Success,
-    /// It counts as a success, and there is something to say (a redirect to another
-    /// host, a hook without the TLS it asked for).
-    Warning,
-    /// It failed.
-    Failure,
-    /// It could not be made or not be finished; that says nothing about the container.
-    Unknown,
 }

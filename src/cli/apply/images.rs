@@ -20,7 +20,7 @@ use crate::runtime::idmap::IdMap;
     single_use_lifetimes,
     reason = "`impl Trait` takes no anonymous lifetime yet"
 )]
-pub(super) fn all_present<'a>(
+pub(crate) fn all_present<'a>(
     data_dir: &Path,
     ids: &IdMap,
     containers: impl Iterator<Item = &'a Container>,

@@ -5,7 +5,7 @@
 
 pub(crate) mod facts;
 pub(crate) mod follow;
-mod images;
+pub(crate) mod images;
 pub(crate) mod launch;
 
 use std::collections::BTreeMap;

@@ -1,15 +1,12 @@
 //! `podrun exec`.
 
-use std::os::fd::AsFd;
-
 use crate::cli::command::exec_streams::{self, Streams};
-use crate::cli::command::get;
-use crate::cli::failure::{FAILED, Failure, NOT_FOUND};
+use crate::cli::command::{get, restart};
+use crate::cli::failure::{Failure, NOT_FOUND};
 use crate::cli::input;
 use crate::cli::options::{Exec, Global};
 use crate::names::ContainerName;
-use crate::runtime::client::Connection;
-use crate::store::{Liveness, PodRecord};
+use crate::store::PodRecord;
 
 /// Performs the command and returns its exit code.
 ///
@@ -19,19 +16,7 @@ pub(crate) fn run(global: &Global, options: &Exec) -> Result<u8, Failure> {
     let store = input::open_store(global)?;
     let pod = get::find_pod(global, &store, &options.pod)?;
     let container = pick_container(&pod, options.container.as_deref())?;
-    if pod.liveness != Liveness::Alive {
-        return Err(Failure::with_code(
-            FAILED,
-            format!("pod/{} has ended", pod.record.name),
-        ));
-    }
-    let runtime_dir = store.open_runtime_dir().map_err(Failure::internal)?;
-    let connection = Connection::open(runtime_dir.as_fd(), &pod.record.uid).map_err(|error| {
-        Failure::internal(format!(
-            "pod/{}: its supervisor does not answer: {error}",
-            pod.record.name
-        ))
-    })?;
+    let connection = restart::connect(&store, &pod)?;
     let streams = Streams {
         stdin: options.stdin,
         terminal: options.tty,

@@ -73,7 +73,7 @@ pub(crate) fn run(
             .map_err(lost)?;
         drop((stdin.0, stdout.1, stderr.1));
         let input = streams.stdin.then_some(stdin.1);
-        with_pipes(connection, input, stdout.0, stderr.0)
+        with_pipes(connection, input, stdout.0, stderr.0, None)
     }
 }
 
@@ -125,12 +125,41 @@ impl<F: AsFd> Inlet<F> {
     }
 }
 
+/// A terminal that follows the size of the caller's.
+pub(super) struct Follows {
+    signals: SignalFd,
+    master: OwnedFd,
+}
+
+impl Follows {
+    /// Gives the terminal the caller's size, now and after each change.
+    ///
+    /// # Errors
+    /// As `signalfd(2)`.
+    pub(super) fn new(master: OwnedFd) -> Result<Self, Failure> {
+        let follows = Self {
+            signals: resized()?,
+            master,
+        };
+        follows.resize();
+        Ok(follows)
+    }
+
+    fn resize(&self) {
+        self.signals.read_signal().ok();
+        if let Ok(size) = tcgetwinsize(rustix::stdio::stdin()) {
+            tcsetwinsize(&self.master, size).ok();
+        }
+    }
+}
+
 /// Copies until both outputs have ended and the answer has come.
-fn with_pipes(
+pub(super) fn with_pipes(
     connection: &Connection,
     stdin: Option<OwnedFd>,
     stdout: OwnedFd,
     stderr: OwnedFd,
+    terminal: Option<&Follows>,
 ) -> Result<u8, Failure> {
     let mut input = stdin.map(Inlet::new).transpose()?;
     let mut outputs = [Some(stdout), Some(stderr)];
@@ -141,8 +170,12 @@ fn with_pipes(
         if answer.is_some() && outputs.iter().all(Option::is_none) {
             break;
         }
-        let mut watched = Vec::with_capacity(4);
-        let mut sources = Vec::with_capacity(4);
+        let mut watched = Vec::with_capacity(5);
+        let mut sources = Vec::with_capacity(5);
+        if let Some(terminal) = terminal {
+            watched.push(PollFd::new(&terminal.signals, PollFlags::IN));
+            sources.push(Ready::Resized);
+        }
         if answer.is_none() {
             watched.push(PollFd::new(connection, PollFlags::IN));
             sources.push(Ready::Answer);
@@ -168,6 +201,11 @@ fn with_pipes(
         drop(watched);
         for source in ready {
             match source {
+                Ready::Resized => {
+                    if let Some(terminal) = terminal {
+                        terminal.resize();
+                    }
+                }
                 Ready::Answer => answer = Some(receive(connection)?),
                 Ready::Output(index) => {
                     let Some(slot) = outputs.get_mut(index) else {
@@ -217,6 +255,7 @@ fn with_pipes(
 /// What became ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ready {
+    Resized,
     Answer,
     Output(usize),
     Input,
@@ -264,10 +303,10 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Failure> {
 }
 
 /// The caller's terminal in raw mode; it gets its own mode back whatever happens.
-struct RawMode(Termios);
+pub(super) struct RawMode(Termios);
 
 impl RawMode {
-    fn enter() -> Option<Self> {
+    pub(super) fn enter() -> Option<Self> {
         let before = tcgetattr(rustix::stdio::stdin()).ok()?;
         let mut raw = before.clone();
         raw.make_raw();
@@ -280,6 +319,18 @@ impl Drop for RawMode {
     fn drop(&mut self) {
         tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.0).ok();
     }
+}
+
+/// The signal that says that the caller's terminal has another size.
+fn resized() -> Result<SignalFd, Failure> {
+    let mut resized = SigSet::empty();
+    resized.add(Signal::SIGWINCH);
+    resized
+        .thread_block()
+        .and_then(|()| {
+            SignalFd::with_flags(&resized, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        })
+        .map_err(Failure::internal)
 }
 
 fn with_terminal(connection: &Connection, stdin: bool) -> Result<u8, Failure> {
@@ -296,14 +347,7 @@ fn with_terminal(connection: &Connection, stdin: bool) -> Result<u8, Failure> {
     let Some(master) = master else {
         return Err(Failure::internal("the command got no terminal"));
     };
-    let mut resized = SigSet::empty();
-    resized.add(Signal::SIGWINCH);
-    let signals = resized
-        .thread_block()
-        .and_then(|()| {
-            SignalFd::with_flags(&resized, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        })
-        .map_err(Failure::internal)?;
+    let signals = resized()?;
     let raw = stdin.then(RawMode::enter).flatten();
     let code = copy_terminal(connection, &master, &signals, stdin);
     drop(raw);

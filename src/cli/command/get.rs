@@ -109,23 +109,18 @@ pub(crate) fn all_containers(pod: &PodRecord) -> Vec<Container> {
     let spec = spec(pod);
     let mut all = spec.init_containers.unwrap_or_default();
     all.extend(spec.containers);
+    let ephemeral = spec.ephemeral_containers.into_iter().flatten();
+    all.extend(ephemeral.map(|container| Container {
+        name: container.name,
+        image: container.image,
+        ..Container::default()
+    }));
     all
 }
 
 /// The first of a pod's `spec.containers`.
 pub(crate) fn first_container(pod: &PodRecord) -> Option<String> {
     Some(spec(pod).containers.into_iter().next()?.name)
-}
-
-/// How many containers a pod has that can be ready: sidecars count, other init containers do not
-/// (`printPod` of pkg/printers/internalversion).
-fn count_of_lasting(pod: &PodRecord) -> usize {
-    let spec = spec(pod);
-    let inits = spec.init_containers.iter().flatten();
-    inits
-        .filter(|container| container.restart_policy.as_deref() == Some("Always"))
-        .chain(&spec.containers)
-        .count()
 }
 
 /// The whole Pod with its status, as a cluster would show it.
@@ -139,6 +134,14 @@ pub(crate) fn whole(pod: &PodRecord) -> Result<Value, Failure> {
     if let Some(object) = value.as_object_mut() {
         let status = serde_json::to_value(pod.status()).map_err(Failure::internal)?;
         object.insert("status".to_owned(), status);
+    }
+    if let Some(deletion) = pod.dir.read_deletion()
+        && let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut)
+    {
+        let at = json!(format::rfc3339(deletion.timestamp));
+        metadata.insert("deletionTimestamp".to_owned(), at);
+        let seconds = json!(deletion.grace_period_seconds);
+        metadata.insert("deletionGracePeriodSeconds".to_owned(), seconds);
     }
     Ok(value)
 }
@@ -276,12 +279,11 @@ impl Query {
     }
 
     fn row(pod: &PodRecord, status: &PodStatus) -> kubectl::PodRow {
-        let written = status.container_statuses.as_ref().map_or(0, Vec::len);
         kubectl::row(
+            &spec(pod),
             status,
-            count_of_lasting(pod).max(written),
             pod.record.created,
-            false,
+            pod.dir.read_deletion().is_some(),
             jiff::Timestamp::now(),
         )
     }
@@ -349,14 +351,23 @@ impl Query {
     }
 }
 
-fn node_name() -> String {
+/// The machine's name.
+pub(crate) fn node_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .unwrap_or_default()
         .trim()
         .to_owned()
 }
 
-fn print_values(format: &Format, mut items: Vec<Value>, is_one: bool) -> Result<(), Failure> {
+/// Prints objects, one alone or as a List.
+///
+/// # Errors
+/// As `write(2)`.
+pub(crate) fn print_values(
+    format: &Format,
+    mut items: Vec<Value>,
+    is_one: bool,
+) -> Result<(), Failure> {
     let value = if is_one && items.len() == 1 {
         items.remove(0)
     } else {

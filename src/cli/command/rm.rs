@@ -1,8 +1,9 @@
 //! `podrun rm` and `podrun down`: graceful removal.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cli::failure::{Failure, NOT_FOUND};
 use crate::cli::options::{Down, Global, Removal, Rm, Validation};
@@ -190,11 +191,20 @@ fn finish(
     grace: Option<u64>,
 ) -> Result<(), Failure> {
     if let Some(connection) = asked {
-        if let Ok(Some((Reply::Refused { message, .. }, _))) = connection.receive() {
-            return Err(Failure::internal(format!(
-                "pod/{}: {message}",
-                pod.record.name
-            )));
+        if !answers_within(&connection, patience(pod, grace)) {
+            // It is stopped, or hangs: its end is the end of the whole pod.
+            end_by_signal(pod, Some(0));
+        }
+        match connection.receive() {
+            Ok(Some((Reply::Refused { message, .. }, _))) => {
+                return Err(Failure::internal(format!(
+                    "pod/{}: {message}",
+                    pod.record.name
+                )));
+            }
+            Ok(Some((Reply::Deleted, _))) => {}
+            // It was killed, or was ending already and did not hear: it may still be removing.
+            Ok(_) | Err(_) => await_end(pod),
         }
     } else if pod.liveness == Liveness::Alive {
         end_by_signal(pod, grace);
@@ -215,6 +225,39 @@ fn finish(
     // Files of the pod's other users: only its own ids may remove them.
     inside::remove(&IdMap::of_this_user(), pod.dir.path())
         .map_err(|error| Failure::internal(format!("pod/{}: {error}", pod.record.name)))
+}
+
+/// How long a supervisor may take to end its pod: the grace period, the runtime's two seconds after
+/// it, and more than what is left to do takes on a machine that is busy.
+fn patience(pod: &PodRecord, grace: Option<u64>) -> Duration {
+    let of_spec = || {
+        let value = pod.dir.read_pod().unwrap_or_default();
+        value
+            .pointer("/spec/terminationGracePeriodSeconds")
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or(30)
+            .saturating_mul(1_000)
+    };
+    let slack = if grace == Some(0) { 5_000 } else { 12_000 };
+    Duration::from_millis(grace.unwrap_or_else(of_spec).saturating_add(slack))
+}
+
+/// Whether an answer, or the end of the connection, comes within this time.
+fn answers_within(connection: &Connection, time: Duration) -> bool {
+    let time = Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(time.subsec_nanos()),
+    };
+    let answer = poll(&mut [PollFd::new(connection, PollFlags::IN)], Some(&time));
+    !matches!(answer, Ok(0))
+}
+
+/// Waits until the pod's supervisor has ended.
+fn await_end(pod: &PodRecord) {
+    let identity = pod.dir.read_identity();
+    if let Some(pidfd) = identity.and_then(|identity| identity.open_verified()) {
+        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None).ok();
+    }
 }
 
 /// A supervisor whose socket is gone (the runtime directory was cleaned) still takes signals.

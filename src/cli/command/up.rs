@@ -18,6 +18,9 @@ use crate::store::LogCursor;
 /// Lines of a failed container's log that are shown.
 const LOG_LINES: usize = 20;
 
+/// Warnings of a failed pod that are shown.
+const WARNINGS: usize = 3;
+
 /// Performs the command.
 ///
 /// # Errors
@@ -163,6 +166,7 @@ pub(super) fn explain(fleet: &Fleet, unmet: Unmet, wait: Wait) -> Failure {
             if let Some(container) = &container {
                 show_tail(pod, container);
             }
+            show_warnings(pod);
             Failure::with_code(FAILED, format!("{name} failed: {reason}; nothing was kept"))
         }
         Unmet::TimedOut(pending) => {
@@ -170,6 +174,7 @@ pub(super) fn explain(fleet: &Fleet, unmet: Unmet, wait: Wait) -> Failure {
                 for container in &pod.plan.containers {
                     show_tail(pod, container.name.as_str());
                 }
+                show_warnings(pod);
             }
             let names: Vec<String> = pending
                 .iter()
@@ -217,6 +222,26 @@ fn show_tail(pod: &Started, container: &str) {
     ));
     for line in String::from_utf8_lossy(&lines).lines() {
         render::say(&format!("  {}", render::visible(line)));
+    }
+}
+
+/// The latest warnings, among them what the last probe has said.
+fn show_warnings(pod: &Started) {
+    let mut events = pod.dir.read_events().events;
+    events.retain(|event| event.is_warning);
+    for event in events.iter().rev().take(WARNINGS).rev() {
+        let times = if event.count > 1 {
+            format!(" (x{})", event.count)
+        } else {
+            String::new()
+        };
+        let of = event.field_path.as_deref().unwrap_or_default();
+        render::say(&format!(
+            "{} {of}: {}: {}{times}",
+            pod.plan.name,
+            event.reason,
+            render::visible(event.message.trim_end())
+        ));
     }
 }
 

@@ -51,6 +51,12 @@ impl Format {
     }
 }
 
+/// A time as the API writes it: whole seconds.
+pub(crate) fn rfc3339(at: jiff::Timestamp) -> String {
+    let whole = jiff::Timestamp::from_second(at.as_second()).unwrap_or(at);
+    whole.to_string()
+}
+
 /// JSON with four spaces, as kubectl.
 ///
 /// # Errors

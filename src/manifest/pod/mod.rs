@@ -161,6 +161,20 @@ fn check_spec(spec: &PodSpec, rules: &mut Rules<'_>) {
     {
         rules.error("spec.terminationGracePeriodSeconds", "must not be negative");
     }
+    for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
+        let path = format!("spec.readinessGates[{index}].conditionType");
+        let kind = gate.condition_type.as_str();
+        // `IsQualifiedName`: a name after an optional DNS subdomain.
+        let name = kind.rsplit_once('/').map_or(kind, |(_, name)| name);
+        let is_word = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.is_empty() || name.len() > 63 || !name.chars().all(is_word) {
+            rules.error(&path, "must be a name such as example.com/ready");
+        } else {
+            let message = "the pod is not Ready before this condition is true";
+            let hint = format!("set it: `podrun condition set POD {kind}=True`");
+            rules.note(&path, format!("{message}; {hint}"));
+        }
+    }
     if let Some(seconds) = spec.active_deadline_seconds {
         rules.between("spec.activeDeadlineSeconds", seconds, 1, MAX_DEADLINE);
     }

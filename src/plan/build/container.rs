@@ -120,6 +120,7 @@ pub(super) fn plan(
         hooks,
         termination_message: life::termination_message(container),
         console: life::console(container),
+        target: None,
     })
 }
 

@@ -12,10 +12,10 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::{
-    BackOff, EtcFiles, Network, PLAN_VERSION, PodPlan, PresentImage, PublishedPort, RestartPolicy,
-    Role, files,
+    BackOff, ContainerPlan, EtcFiles, Network, PLAN_VERSION, PodPlan, PresentImage, PublishedPort,
+    RestartPolicy, Role, files,
 };
-use crate::names::{Namespace, ObjectName, PodUid};
+use crate::names::{ContainerName, Namespace, ObjectName, PodUid};
 
 /// What the machine says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +172,13 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
             hostname: format!("{hostname}\n"),
         },
         hostname,
+        host_address: input.host.address,
+        readiness_gates: spec
+            .readiness_gates
+            .iter()
+            .flatten()
+            .map(|gate| gate.condition_type.clone())
+            .collect(),
         volumes,
         containers,
         restart_policy: spec
@@ -185,6 +192,40 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
         back_off: input.back_off,
         ports,
     })
+}
+
+/// Makes the plan of a container that joins the running pod of `input`
+/// (`spec.ephemeralContainers` of the API).
+///
+/// # Errors
+/// Everything that keeps it from running there.
+pub fn build_ephemeral(
+    input: &Input<'_>,
+    container: &Container,
+    target: Option<ContainerName>,
+) -> Result<ContainerPlan, Vec<PlanProblem>> {
+    let Some(spec) = &input.pod.spec else {
+        return Err(vec![problem("spec", "is required")]);
+    };
+    let hostname = if spec.host_network == Some(true) {
+        input.host.hostname.clone()
+    } else {
+        pod_hostname(spec.hostname.as_deref().unwrap_or(input.name.as_str()))
+    };
+    let surroundings = container::Surroundings {
+        spec,
+        input,
+        hostname: &hostname,
+        address: &input.host.pod_address.to_string(),
+    };
+    let mut problems = Vec::new();
+    let path = "spec.ephemeralContainers[0]";
+    let role = Role::Ephemeral;
+    let planned = container::plan(path, role, container, &surroundings, &mut problems);
+    match planned.filter(|_| problems.is_empty()) {
+        Some(plan) => Ok(ContainerPlan { target, ..plan }),
+        None => Err(problems),
+    }
 }
 
 fn restart_policy(word: &str) -> RestartPolicy {
@@ -210,7 +251,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::plan::{ContainerPlan, ImageConfig, RootSource};
+    use crate::plan::{ImageConfig, RootSource};
 
     /// The plan of a Pod with this spec on a machine with the image `i`, at 10.0.0.7; the machine
     /// is 192.0.2.1.

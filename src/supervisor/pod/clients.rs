@@ -6,8 +6,10 @@ use std::os::fd::OwnedFd;
 use rustix::net::RecvFlags;
 
 use crate::lifecycle::Event;
+use crate::plan::ContainerPlan;
+use crate::supervisor::attach::Attachment;
 use crate::supervisor::control;
-use crate::supervisor::exec;
+use crate::supervisor::exec::{self, Purpose};
 use crate::supervisor::pod::Pod;
 use crate::supervisor::watch::Source;
 use crate::sys::seqpacket;
@@ -50,6 +52,36 @@ impl Pod {
                     control::answer(client, &reply);
                 }
             }
+            Ok(Request::Attach { container, stdin }) => {
+                let refused = self.attach(number, container.as_str(), stdin, descriptors);
+                if let (Some(reply), Some(client)) = (refused, self.clients.get(&number)) {
+                    control::answer(client, &reply);
+                }
+            }
+            Ok(Request::Debug {
+                plan,
+                written,
+                attach,
+            }) => {
+                let refused = self.debug(number, plan, written, attach, descriptors);
+                if let (Some(reply), Some(client)) = (refused, self.clients.get(&number)) {
+                    control::answer(client, &reply);
+                }
+            }
+            Ok(Request::SetCondition { kind, is_true }) => {
+                self.step(Event::SetCondition { kind, is_true });
+                if let Some(client) = self.clients.get(&number) {
+                    control::answer(client, &Reply::Done);
+                }
+            }
+            Ok(Request::Restart) => {
+                if let Some(client) = self.clients.remove(&number) {
+                    self.watch.remove(&client);
+                    self.restarters.push(client);
+                }
+                // One that ends is not started again: `step` says so.
+                self.step(Event::RestartAll);
+            }
             Ok(Request::Delete { grace_period_ms }) => {
                 if let Some(client) = self.clients.remove(&number) {
                     self.watch.remove(&client);
@@ -74,13 +106,71 @@ impl Pod {
         if let Some(client) = self.clients.remove(&number) {
             self.watch.remove(&client);
         }
-        for session in self
-            .sessions
-            .values()
-            .filter(|session| session.client == number)
-        {
-            session.kill();
+        for live in self.containers.values_mut() {
+            live.attachments.remove(number);
         }
+        self.kill_commands(|session| session.purpose == Purpose::Client(number));
+    }
+
+    /// Attaches a client; returns the answer when that is not possible.
+    fn attach(
+        &mut self,
+        number: u32,
+        container: &str,
+        stdin: bool,
+        pipes: Vec<OwnedFd>,
+    ) -> Option<Reply> {
+        let refused = |code, message: String| Some(Reply::Refused { code, message });
+        let containers = self.machine.containers();
+        let Some(index) = containers
+            .iter()
+            .position(|plan| plan.name.as_str() == container)
+        else {
+            return refused(4, format!("the pod has no container `{container}`"));
+        };
+        let attachment = self
+            .clients
+            .get(&number)
+            .and_then(|client| Attachment::new(number, client, pipes, stdin));
+        let live = u32::try_from(index)
+            .ok()
+            .and_then(|index| self.containers.get_mut(&index));
+        match (live, attachment) {
+            (Some(live), Some(attachment)) => {
+                live.attach(attachment);
+                None
+            }
+            (None, _) => refused(1, format!("container `{container}` is not running")),
+            (_, None) => refused(125, "two pipes are needed".to_owned()),
+        }
+    }
+
+    /// Adds an ephemeral container; returns the answer unless the client is attached to it.
+    fn debug(
+        &mut self,
+        number: u32,
+        plan: Box<ContainerPlan>,
+        written: serde_json::Value,
+        attach: bool,
+        pipes: Vec<OwnedFd>,
+    ) -> Option<Reply> {
+        let refused = |code, message: String| Some(Reply::Refused { code, message });
+        let name = plan.name.to_string();
+        let containers = self.machine.containers();
+        if containers.iter().any(|known| known.name == plan.name) {
+            return refused(1, format!("the pod has a container `{name}` already"));
+        }
+        if !self.is_set_up || self.machine.is_ending() {
+            return refused(1, "the pod is not running".to_owned());
+        }
+        let stdin = plan.console.stdin;
+        // It is not shown if that fails, and runs.
+        self.dir.add_ephemeral_container(written).ok();
+        self.step(Event::AddEphemeral { plan });
+        if attach {
+            return self.attach(number, &name, stdin, pipes);
+        }
+        Some(Reply::Done)
     }
 
     /// Starts a command; returns the answer when that is not possible.
@@ -93,9 +183,10 @@ impl Pod {
         stdio: Vec<OwnedFd>,
     ) -> Option<Reply> {
         let refused = |code, message: String| Some(Reply::Refused { code, message });
+        let session = self.number();
         let found = self
-            .plan
-            .containers
+            .machine
+            .containers()
             .iter()
             .zip(0_u32..)
             .find(|(plan, _)| plan.name.as_str() == container);
@@ -116,12 +207,11 @@ impl Pod {
         if argv.is_empty() || (terminal.is_none() && stdio.len() != 3) {
             return refused(125, "a command and three descriptors are needed".to_owned());
         }
-        self.next_number = self.next_number.wrapping_add(1);
-        let session = self.next_number;
         let command = exec::Command {
             proof: &self.proof,
             plan: &self.plan,
             pause,
+            index,
             container: plan,
             user,
             init,
@@ -130,7 +220,13 @@ impl Pod {
             terminal,
             stdio,
         };
-        match exec::start(&command, session, client, &self.watch) {
+        match exec::start(
+            &command,
+            session,
+            Purpose::Client(client),
+            None,
+            &self.watch,
+        ) {
             Ok(started) => {
                 self.sessions.insert(session, started);
                 None
@@ -143,15 +239,22 @@ impl Pod {
         let Some(session) = self.sessions.get_mut(&number) else {
             return;
         };
-        let client = self.clients.get(&session.client);
-        let answer = session.read_report(number, has_ended, client, &self.watch);
-        if let Some(reply) = answer {
-            if let Some(client) = client {
-                control::answer(client, &reply);
-            }
-            if let Some(session) = self.sessions.remove(&number) {
-                session.end(&self.watch);
-            }
+        let purpose = session.purpose;
+        let client = match purpose {
+            Purpose::Client(client) => self.clients.get(&client),
+            Purpose::Probe(..) | Purpose::Hook(..) => None,
+        };
+        let Some(refusal) = session.read_report(number, has_ended, client, &self.watch) else {
+            return;
+        };
+        if let Some(client) = client {
+            control::answer(client, &refusal);
+        }
+        if let Some(session) = self.sessions.remove(&number) {
+            session.end(&mut self.buffer, &self.watch);
+        }
+        if let Reply::Refused { message, .. } = refusal {
+            self.command_refused(number, purpose, message);
         }
     }
 
@@ -160,10 +263,15 @@ impl Pod {
         let Some(session) = self.sessions.remove(&number) else {
             return;
         };
-        let client = session.client;
-        let code = session.end(&self.watch);
-        if let Some(client) = self.clients.get(&client) {
+        let purpose = session.purpose;
+        let (code, output) = session.end(&mut self.buffer, &self.watch);
+        if let Purpose::Client(client) = purpose
+            && let Some(client) = self.clients.get(&client)
+        {
             control::answer(client, &Reply::Exited { code });
+        }
+        if let Some(event) = self.command_checked(number, purpose, code, output) {
+            self.step(event);
         }
     }
 }

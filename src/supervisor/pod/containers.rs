@@ -1,11 +1,13 @@
 //! The pod's containers: their start, their output and their end.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use crate::lifecycle::Event;
 use crate::runtime::wording;
 use crate::store::{LogLimits, Stream};
 use crate::supervisor::container::{self, Live, Outcome, Surroundings};
+use crate::supervisor::last_words::LastWords;
 use crate::supervisor::pod::Pod;
 use crate::supervisor::sweep;
 use crate::supervisor::watch::Source;
@@ -35,7 +37,7 @@ impl Pod {
             self.make_container(container, attempt)?;
         }
         if let Some(live) = self.containers.get_mut(&index) {
-            live.take_turn(index, &self.watch).map_err(cannot)?;
+            live.take_turn(&self.watch).map_err(cannot)?;
             if self.is_set_up {
                 live.go();
             }
@@ -45,9 +47,10 @@ impl Pod {
 
     /// Builds a container up to its command.
     pub(super) fn make_container(&mut self, container: usize, attempt: u32) -> Result<(), String> {
+        let number = self.number();
         let (Some(pause), Some(plan), Ok(index)) = (
             &self.pause,
-            self.plan.containers.get(container),
+            self.machine.container(container),
             u32::try_from(container),
         ) else {
             return Err("the pod's namespaces are gone".to_owned());
@@ -60,7 +63,25 @@ impl Pod {
             pause,
             watch: &self.watch,
         };
-        let live = container::start(&around, index, plan, attempt, LogLimits::default())
+        let target = match &plan.target {
+            None => None,
+            Some(name) => {
+                let found = self
+                    .machine
+                    .containers()
+                    .iter()
+                    .position(|c| c.name == *name);
+                let live = found
+                    .and_then(|found| u32::try_from(found).ok())
+                    .and_then(|found| self.containers.get(&found));
+                let Some(init) = live.and_then(|live| live.init.as_ref()) else {
+                    return Err(format!("its target `{name}` is not running"));
+                };
+                Some(init.as_fd())
+            }
+        };
+        let limits = LogLimits::default();
+        let live = container::start(&around, number, plan, attempt, target, limits)
             .map_err(|error| format!("the container cannot be made: {error}"))?;
         self.containers.insert(index, live);
         Ok(())
@@ -69,7 +90,7 @@ impl Pod {
     /// Removes the files of an earlier run. A failure leaves them until the pod is removed, and
     /// nothing else.
     fn sweep_attempt(&mut self, container: usize, previous: u32) {
-        let Some(plan) = self.plan.containers.get(container) else {
+        let Some(plan) = self.machine.container(container) else {
             return;
         };
         let directory = self.places.container(plan.name.as_str());
@@ -90,11 +111,21 @@ impl Pod {
         }
     }
 
-    pub(super) fn container_spoke(&mut self, index: u32, init_ended: bool) {
+    /// The container whose present run has this number.
+    pub(super) fn index_of(&self, number: u32) -> Option<u32> {
+        let mut all = self.containers.iter();
+        all.find(|(_, live)| live.number == number)
+            .map(|(index, _)| *index)
+    }
+
+    pub(super) fn container_spoke(&mut self, number: u32, init_ended: bool) {
+        let Some(index) = self.index_of(number) else {
+            return;
+        };
         let Some(live) = self.containers.get_mut(&index) else {
             return;
         };
-        let outcome = live.read_report(index, init_ended, &self.watch);
+        let outcome = live.read_report(init_ended, &self.watch);
         let Ok(container) = usize::try_from(index) else {
             return;
         };
@@ -110,7 +141,7 @@ impl Pod {
             }
             Outcome::Failed(failure) => {
                 if let Some(live) = self.containers.remove(&index) {
-                    live.end(&mut self.buffer, &self.watch);
+                    live.end(None, &mut self.buffer, &self.watch);
                 }
                 let worded = wording::start_failure(&failure);
                 self.step(Event::StartFailed {
@@ -123,26 +154,41 @@ impl Pod {
         }
     }
 
-    pub(super) fn container_ended(&mut self, index: u32) {
-        // What it said before comes first.
-        if self.containers.get(&index).is_some_and(Live::is_starting) {
-            self.container_spoke(index, true);
+    pub(super) fn container_ended(&mut self, number: u32) {
+        // What it said before comes first; a failed start is over with that, and the next run may
+        // have begun.
+        let live = self.index_of(number).and_then(|i| self.containers.get(&i));
+        if live.is_some_and(Live::is_starting) {
+            self.container_spoke(number, true);
         }
+        let Some(index) = self.index_of(number) else {
+            return;
+        };
         let Some(live) = self.containers.remove(&index) else {
             return;
         };
-        let code = live.end(&mut self.buffer, &self.watch);
-        if let Ok(container) = usize::try_from(index) {
-            self.step(Event::Exited {
-                container,
-                code,
-                oom_killed: false,
-            });
-        }
+        // The kernel has ended what else ran in it, unless the pod's containers share one pid
+        // namespace.
+        self.kill_commands(|session| session.container == index);
+        let Ok(container) = usize::try_from(index) else {
+            return;
+        };
+        let last_words = self.machine.container(container).map(|plan| LastWords {
+            plan,
+            containers: self.machine.containers().len(),
+        });
+        let (code, message) = live.end(last_words.as_ref(), &mut self.buffer, &self.watch);
+        self.step(Event::Exited {
+            container,
+            code,
+            oom_killed: false,
+            message,
+        });
     }
 
-    pub(super) fn copy_output(&mut self, index: u32, stream: Stream) {
-        if let Some(live) = self.containers.get_mut(&index) {
+    pub(super) fn copy_output(&mut self, number: u32, stream: Stream) {
+        let index = self.index_of(number);
+        if let Some(live) = index.and_then(|index| self.containers.get_mut(&index)) {
             live.copy_output(stream, &mut self.buffer, &self.watch);
         }
     }

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use crate::runtime::control_socket;
+use crate::supervisor::exec::Purpose;
 use crate::supervisor::pod::{Pod, tell};
 use crate::supervisor::sandbox;
 use crate::supervisor::{control, sweep};
@@ -29,32 +30,39 @@ impl Pod {
     fn tear_down(&mut self) {
         self.listener = None;
         control_socket::remove(self.runtime_dir.as_fd(), &self.plan.uid);
-        for session in self.sessions.values() {
-            session.kill();
-        }
+        self.kill_commands(|_| true);
+        self.checks.end();
+        self.usage.end();
         if let Some(forwarder) = self.forwarder.take() {
             process::signal(&forwarder, libc::SIGKILL).ok();
             process::reap(&forwarder).ok();
         }
-        for (_, live) in self.containers.drain() {
-            if let Some(init) = &live.init {
-                process::signal(init, libc::SIGKILL).ok();
-            }
-            live.end(&mut self.buffer, &self.watch);
-        }
-        if let Some(pause) = self.pause.take() {
-            self.watch.remove(&pause.pidfd);
-            pause.end();
-        }
+        // Before the others: their codes are wanted.
         for (_, session) in self.sessions.drain() {
-            let client = session.client;
-            let code = session.end(&self.watch);
-            if let Some(client) = self.clients.get(&client) {
+            let purpose = session.purpose;
+            let (code, _) = session.end(&mut self.buffer, &self.watch);
+            if let Purpose::Client(client) = purpose
+                && let Some(client) = self.clients.get(&client)
+            {
                 control::answer(client, &Reply::Exited { code });
             }
         }
         for (_, sweeper) in self.sweepers.drain() {
             process::reap(&sweeper).ok();
+        }
+        for (_, mut live) in self.containers.drain() {
+            // One that was built ahead has said nothing yet.
+            live.read_report(true, &self.watch);
+            live.kill_launcher();
+            if let Some(init) = &live.init {
+                process::signal(init, libc::SIGKILL).ok();
+                process::reap_with_others(init).ok();
+            }
+            live.end(None, &mut self.buffer, &self.watch);
+        }
+        if let Some(pause) = self.pause.take() {
+            self.watch.remove(&pause.pidfd);
+            pause.end();
         }
         sandbox::unmount(&self.plan, &self.places);
     }

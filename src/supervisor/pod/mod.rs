@@ -1,35 +1,38 @@
 //! The loop of one pod.
 
+mod checks;
 mod clients;
 mod containers;
 mod ending;
+mod news;
 mod setup;
+mod usage;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
+use k8s_openapi::api::core::v1::PodStatus;
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
-    timerfd_create, timerfd_settime,
-};
+use rustix::time::{ClockId, TimerfdClockId, TimerfdFlags, clock_gettime, timerfd_create};
 
 use crate::lifecycle::{Action, Event, Machine, Now};
 use crate::plan::PodPlan;
 use crate::runtime::wording;
-use crate::store::{Identity, PodDir, Stream};
+use crate::store::{EventLog, Identity, PodDir, Stream};
 use crate::supervisor::container::Live;
 use crate::supervisor::control;
 use crate::supervisor::exec::Session;
+use crate::supervisor::pod::checks::Checks;
+use crate::supervisor::pod::usage::Usage;
 use crate::supervisor::sandbox::{self, Pause, Places};
 use crate::supervisor::watch::{Source, Watch};
 use crate::sys::process::{self, SingleThread};
 use crate::sys::seqpacket;
-use crate::wire::{self, Adopt, FromSupervisor, IdSpace, Report, ToSupervisor};
+use crate::wire::{self, Adopt, FromSupervisor, IdSpace, Reply, Report, ToSupervisor};
 
 /// Bytes read from a pipe at once.
 const READ_SIZE: usize = 256 * 1024;
@@ -79,7 +82,17 @@ struct Pod {
     clients: HashMap<u32, OwnedFd>,
     sessions: HashMap<u32, Session>,
     sweepers: HashMap<u32, OwnedFd>,
+    checks: Checks,
+    usage: Usage,
+    events: EventLog,
+    /// Events that are not written yet.
+    has_news: bool,
+    is_deletion_written: bool,
+    /// The status that was written last.
+    published: Option<PodStatus>,
     next_number: u32,
+    /// Clients that wait until all containers were started again.
+    restarters: Vec<OwnedFd>,
     /// Clients that asked for the pod's deletion.
     deleters: Vec<OwnedFd>,
     /// The pod and its record go when it has ended.
@@ -161,7 +174,14 @@ impl Pod {
             clients: HashMap::new(),
             sessions: HashMap::new(),
             sweepers: HashMap::new(),
+            checks: Checks::default(),
+            usage: Usage::default(),
+            events: EventLog::default(),
+            has_news: false,
+            is_deletion_written: false,
+            published: None,
             next_number: 0,
+            restarters: Vec::new(),
             deleters: Vec::new(),
             remove: false,
             finished: false,
@@ -215,6 +235,8 @@ impl Pod {
             Source::Timer => {
                 let mut expirations = [0; 8];
                 rustix::io::read(&self.timer, &mut expirations).ok();
+                self.end_late_commands();
+                self.look_at_usage();
                 self.step(Event::Tick);
             }
             Source::Listener => self.accept(),
@@ -238,8 +260,9 @@ impl Pod {
                 }
             }
             Source::Report(index) => self.container_spoke(index, false),
-            Source::Launcher(index) => {
-                if let Some(live) = self.containers.get_mut(&index) {
+            Source::Launcher(number) => {
+                let index = self.index_of(number);
+                if let Some(live) = index.and_then(|index| self.containers.get_mut(&index)) {
                     live.reap_launcher(&self.watch);
                 }
             }
@@ -253,6 +276,13 @@ impl Pod {
                 }
             }
             Source::Exec(number) => self.command_ended(number),
+            Source::ExecOutput(number) => {
+                if let Some(session) = self.sessions.get_mut(&number) {
+                    session.read_output(&mut self.buffer, &self.watch);
+                }
+            }
+            Source::Prober => self.prober_spoke(),
+            Source::Usage => self.looked_at_usage(),
             Source::Sweeper(number) => {
                 if let Some(sweeper) = self.sweepers.remove(&number) {
                     self.watch.remove(&sweeper);
@@ -275,6 +305,19 @@ impl Pod {
         }
         self.publish();
         self.arm_timer();
+        if self.machine.is_settled() || self.machine.is_ending() {
+            let reply = if self.machine.is_ending() {
+                Reply::Refused {
+                    code: 1,
+                    message: "the pod is ending".to_owned(),
+                }
+            } else {
+                Reply::Done
+            };
+            for client in self.restarters.drain(..) {
+                control::answer(client, &reply);
+            }
+        }
     }
 
     fn perform(&mut self, action: &Action) -> Option<Event> {
@@ -292,6 +335,12 @@ impl Pod {
             // Nested pid namespaces: init's end is the end of everything in the container.
             Action::Kill { container } => {
                 self.signal(*container, libc::SIGKILL);
+                None
+            }
+            Action::Probe { run, probe } => self.probe(*run, *probe),
+            Action::RunHook { run, hook } => self.run_hook(*run, *hook),
+            Action::Record(event) => {
+                self.note(event);
                 None
             }
             Action::Finish => {
@@ -323,6 +372,7 @@ impl Pod {
             Ok(Report::Ready) => {
                 self.is_set_up = true;
                 self.containers.values_mut().for_each(Live::go);
+                self.usage.begin(&self.plan);
                 let sockets = std::mem::take(&mut self.sockets);
                 let forwarder = sandbox::start_forwarder(&self.proof, &self.plan, pause, sockets)
                     .map_err(|error| format!("published ports: {error}"))?;
@@ -378,52 +428,10 @@ impl Pod {
             }
         }
     }
-
-    /// Writes the status down and tells the front end.
-    ///
-    /// Not while a container starts for the first time: writing would take the processor from it,
-    /// and its start, or its failure, is the news that everybody waits for.
-    fn publish(&self) {
-        if self.machine.is_starting() {
-            return;
-        }
-        let status = self.machine.status(&now());
-        // A full disk must not end the pod; the next change tries again.
-        self.dir.write_status(&status).ok();
-        if let Some(front) = &self.front {
-            tell(front, &FromSupervisor::Status(Box::new(status)));
-        }
-    }
-
-    fn arm_timer(&self) {
-        let at = self.machine.next_deadline();
-        let value = at.map_or(
-            Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-            |ms| Timespec {
-                tv_sec: i64::try_from(ms / 1000).unwrap_or(i64::MAX),
-                // Never zero, which would disarm the timer.
-                tv_nsec: i64::try_from(ms % 1000)
-                    .unwrap_or(0)
-                    .saturating_mul(1_000_000)
-                    .max(1),
-            },
-        );
-        let setting = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-            it_value: value,
-        };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &setting).ok();
-    }
 }
 
 /// The time on the clock of the machine's timers, which goes on while the computer sleeps.
-fn now() -> Now {
+pub(super) fn now() -> Now {
     let boot = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(boot.tv_sec).unwrap_or_default();
     let milliseconds = u64::try_from(boot.tv_nsec / 1_000_000).unwrap_or_default();

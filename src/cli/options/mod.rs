@@ -1,9 +1,13 @@
 //! The command line as it is typed: no I/O, nothing decided. Man pages, completions and `--help`
 //! are made of this.
 
+mod image;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use image::{Image, ImageCommand, ImageOutput};
 
 /// Runs Kubernetes Pods on this machine: no daemon, no root, nothing else installed.
 #[derive(Debug, Parser)]
@@ -58,10 +62,22 @@ pub(crate) enum Command {
     Ps(Ps),
     /// Show pods, configmaps or secrets
     Get(Get),
+    /// Show all that is known of a pod, its events last
+    Describe(Describe),
+    /// List what happened to pods
+    Events(Events),
     /// Print the output of a container
     Logs(Logs),
     /// Run a command in a running container
     Exec(Exec),
+    /// Follow a running container's output and type into its input
+    Attach(Attach),
+    /// Add a container to a running pod to look around
+    Debug(Debug),
+    /// Stop all containers of a pod and start them again
+    Restart(Restart),
+    /// Set a condition that a readiness gate waits for
+    Condition(Condition),
     /// Wait until a condition of a pod is true
     Wait(WaitFor),
     /// Check files as `up` does, and do nothing else
@@ -314,6 +330,105 @@ pub(crate) struct Exec {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Describe {
+    /// A pod; or KIND NAME, KIND/NAME with pods, configmaps or secrets
+    #[arg(value_name = "WHAT", required = true)]
+    pub(crate) what: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Only of this pod
+    #[arg(value_name = "POD")]
+    pub(crate) pod: Option<String>,
+    /// Of all namespaces
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Go on and print what comes
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// json, yaml or jsonpath=TEMPLATE
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<String>,
+    /// Leave the first line out
+    #[arg(long)]
+    pub(crate) no_headers: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Attach {
+    /// Pass standard input on
+    #[arg(short = 'i', long)]
+    pub(crate) stdin: bool,
+    /// Use the container's terminal
+    #[arg(short = 't', long)]
+    pub(crate) tty: bool,
+    /// The container; the first one by default
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// The pod
+    #[arg(value_name = "POD")]
+    pub(crate) pod: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Debug {
+    /// Pass standard input on
+    #[arg(short = 'i', long)]
+    pub(crate) stdin: bool,
+    /// Give the container a terminal
+    #[arg(short = 't', long)]
+    pub(crate) tty: bool,
+    /// The image of the new container; the machine's own root file system by default
+    #[arg(long, value_name = "IMAGE", default_value = "podrun.local/host")]
+    pub(crate) image: String,
+    /// See and signal the processes of this container
+    #[arg(long, value_name = "CONTAINER")]
+    pub(crate) target: Option<String>,
+    /// The name of the new container; made up by default
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// A variable of the environment
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Print the new container's output until it ends; `-i` implies it
+    #[arg(long)]
+    pub(crate) attach: bool,
+    /// The pod
+    #[arg(value_name = "POD")]
+    pub(crate) pod: String,
+    /// The command, instead of the image's
+    #[arg(value_name = "CMD", last = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Condition {
+    #[command(subcommand)]
+    pub(crate) command: ConditionCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConditionCommand {
+    /// Set conditions of a running pod
+    Set {
+        /// The pod
+        #[arg(value_name = "POD")]
+        pod: String,
+        /// Conditions with True or False, such as `example.com/ready=True`
+        #[arg(value_name = "TYPE=STATUS", required = true)]
+        conditions: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restart {
+    /// Pods
+    #[arg(value_name = "POD", required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct WaitFor {
     /// The pod, or pod/NAME
     #[arg(value_name = "NAME", required = true)]
@@ -356,76 +471,6 @@ pub(crate) enum ValidateOutput {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Image {
-    #[command(subcommand)]
-    pub(crate) command: ImageCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImageCommand {
-    /// Pull images from their registries
-    Pull {
-        /// Image references
-        #[arg(value_name = "IMAGE", required = true)]
-        images: Vec<String>,
-    },
-    /// List images
-    Ls {
-        /// Instead of a table
-        #[arg(short, long, value_name = "FORMAT")]
-        output: Option<ImageOutput>,
-    },
-    /// Remove images
-    Rm {
-        /// Image references
-        #[arg(value_name = "IMAGE", required = true)]
-        images: Vec<String>,
-    },
-    /// Load an OCI layout or archive, or an archive of `docker save`
-    Load {
-        /// A file or directory
-        #[arg(value_name = "ARCHIVE")]
-        archive: PathBuf,
-        /// The name it gets; without it, the names inside are listed and nothing is loaded
-        #[arg(short, long, value_name = "IMAGE")]
-        tag: Option<String>,
-    },
-    /// Make an image of the tar archive of a root file system
-    Import {
-        /// The archive, plain or compressed
-        #[arg(value_name = "TAR")]
-        archive: PathBuf,
-        /// The name it gets
-        #[arg(value_name = "IMAGE")]
-        image: String,
-        /// The entrypoint; repeat it for each word
-        #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
-        entrypoint: Vec<String>,
-        /// The command; repeat it for each word
-        #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
-        cmd: Vec<String>,
-        /// A variable of the environment
-        #[arg(long, value_name = "NAME=VALUE")]
-        env: Vec<String>,
-        /// The user
-        #[arg(long, value_name = "USER")]
-        user: Option<String>,
-        /// The working directory
-        #[arg(long, value_name = "DIR")]
-        workdir: Option<String>,
-        /// The stop signal
-        #[arg(long, value_name = "SIGNAL")]
-        stop_signal: Option<String>,
-    },
-    /// Show an image's manifest and configuration
-    Inspect {
-        /// An image reference
-        #[arg(value_name = "IMAGE")]
-        image: String,
-    },
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Prune {
     /// Remove images that no pod uses as well
     #[arg(long)]
@@ -440,13 +485,4 @@ pub(crate) enum Shell {
     Fish,
     /// zsh
     Zsh,
-}
-
-/// How images are listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ImageOutput {
-    /// All that is known of them
-    Json,
-    /// Their names, a line each
-    Name,
 }
