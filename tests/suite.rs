@@ -36,6 +36,8 @@ mod forge;
 mod harness;
 #[path = "suite/registry.rs"]
 mod registry;
+#[path = "suite/story.rs"]
+mod story;
 #[path = "suite/terminal.rs"]
 mod terminal;
 
@@ -55,8 +57,20 @@ mod generated;
 mod hostile_images;
 #[path = "suite/layers.rs"]
 mod layers;
+#[path = "suite/life_ending.rs"]
+mod life_ending;
+#[path = "suite/life_hooks.rs"]
+mod life_hooks;
+#[path = "suite/life_order.rs"]
+mod life_order;
+#[path = "suite/life_probes.rs"]
+mod life_probes;
+#[path = "suite/life_restarts.rs"]
+mod life_restarts;
 #[path = "suite/logs.rs"]
 mod logs;
+#[path = "suite/looking.rs"]
+mod looking;
 #[path = "suite/nginx.rs"]
 mod nginx;
 #[path = "suite/ports.rs"]

@@ -76,9 +76,9 @@ fn a_kind_or_field_that_is_not_built_yet_is_refused_by_name() {
     let output = podrun.up(&with_field);
     assert!(output.stderr.contains("affinity"), "{}", output.stderr);
     podrun.run(["rm", "--all", "--ignore-not-found"]).ok();
-    let mut with_gate = lasting("gate", &[container("a", &["sleep"])]);
-    with_gate["spec"]["readinessGates"] = json!([{ "conditionType": "example.com/ready" }]);
-    podrun.up(&with_gate).code(3).says("readinessGates");
+    let mut with_subdomain = lasting("gate", &[container("a", &["sleep"])]);
+    with_subdomain["spec"]["subdomain"] = json!("sub");
+    podrun.up(&with_subdomain).code(3).says("subdomain");
     podrun.nothing_left();
 }
 
@@ -211,7 +211,7 @@ fn yaml_json_lists_directories_and_standard_input_are_read() {
         .stdout;
     assert_eq!(got.trim_end(), "v");
     // Completed pods are nothing but their record.
-    assert!(podrun.processes().is_empty(), "{:?}", podrun.processes());
+    crate::census::assert_no_processes(&podrun.root());
     podrun.run(["rm", "--all"]).ok();
     podrun.nothing_left();
 }

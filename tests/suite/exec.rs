@@ -1,8 +1,9 @@
 //! `exec`: streams, codes and terminals.
 
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{Podrun, container, lasting, once};
+use crate::harness::{Podrun, Running, container, lasting, once, until};
 use crate::terminal::Terminal;
 
 fn ready() -> Podrun {
@@ -141,7 +142,7 @@ fn what_is_typed_reaches_the_command_and_control_c_its_foreground() {
     terminal.wait_for("ready");
     terminal.type_text("typed words\r");
     // Once from the terminal's echo, once from cat.
-    crate::harness::until("cat answers", || {
+    until("cat answers", || {
         terminal.shown().matches("typed words").count() == 2
     });
     terminal.type_text("\x03");
@@ -181,10 +182,44 @@ fn many_execs_at_once_are_all_answered() {
         .map(|i| {
             let mut command = podrun.command();
             command.args(["exec", "pod", "--", "/probe", "exit", &i.to_string()]);
-            crate::harness::Running::start(command, b"")
+            Running::start(command, b"")
         })
         .collect();
     for (i, one) in running.into_iter().enumerate() {
         one.end().code(i32::try_from(i).unwrap());
     }
+}
+
+#[test]
+fn a_command_whose_client_is_gone_before_its_birth_is_ended() {
+    let podrun = Podrun::new();
+    podrun
+        .up(&lasting("gone", &[container("a", &["ready-sleep"])]))
+        .ok();
+    podrun.wait_for_log("gone", "a", "ready");
+    let supervisors = crate::census::supervisors(&podrun.root());
+    let supervisor = rustix::process::Pid::from_raw(supervisors[0]).unwrap();
+    // It hears of the client and of its end at once.
+    rustix::process::kill_process(supervisor, Signal::STOP).unwrap();
+    let mut command = podrun.command();
+    command.args(["exec", "gone", "--", "/probe", "sleep"]);
+    let client = Running::start(command, b"");
+    let proc = format!("/proc/{}", client.pid().as_raw_nonzero());
+    until("the client waits for an answer", || {
+        let stat = std::fs::read_to_string(format!("{proc}/stat")).unwrap();
+        let links = std::fs::read_dir(format!("{proc}/fd")).unwrap().flatten();
+        let mut targets = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+        stat.contains(") S ") && targets.any(|to| to.to_string_lossy().starts_with("socket:"))
+    });
+    client.signal(Signal::KILL);
+    client.end().code(137);
+    rustix::process::kill_process(supervisor, Signal::CONT).unwrap();
+    assert_eq!(
+        podrun.probe("gone", "a", &["echo", "after it"]),
+        "after it\n"
+    );
+    until("only the container is left", || {
+        let processes = podrun.processes();
+        processes.iter().filter(|one| one.name == "probe").count() == 1
+    });
 }

@@ -306,6 +306,92 @@ impl Podrun {
         serde_json::from_str(&output.stdout).expect("`get -o json` prints JSON")
     }
 
+    /// `up` that waits for nothing, with a back-off that a test need not wait for.
+    #[track_caller]
+    pub(crate) fn start(&self, content: &Value) {
+        let path = self.manifest("pod", content);
+        let mut command = self.command();
+        command
+            .env("PODRUN_BACKOFF_INITIAL", "10ms")
+            .env("PODRUN_BACKOFF_MAX", "20ms")
+            .args(["up", "--wait=none", &path]);
+        finish(command, b"").ok();
+    }
+
+    /// Waits until a pod's status is so, and returns it.
+    #[track_caller]
+    pub(crate) fn until_status(
+        &self,
+        name: &str,
+        what: &str,
+        mut condition: impl FnMut(&Value) -> bool,
+    ) -> Value {
+        let mut last = Value::Null;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.pod(name)["status"].clone();
+            if condition(&status) {
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain: {name} {what}\n{last:#}\n{:#?}",
+                self.events(name)
+            );
+            last = status;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until a pod is in this phase, and returns its status.
+    #[track_caller]
+    pub(crate) fn until_phase(&self, name: &str, phase: &str) -> Value {
+        self.until_status(name, &format!("is {phase}"), |status| {
+            status["phase"] == phase
+        })
+    }
+
+    /// A pod's events: `REASON MESSAGE`, as often as each came.
+    #[track_caller]
+    pub(crate) fn events(&self, name: &str) -> Vec<String> {
+        let pod = self.pod(name);
+        let uid = pod["metadata"]["uid"].as_str().unwrap();
+        let files = census::files_below(&self.root());
+        let path = files
+            .iter()
+            .find(|path| path.ends_with("events.json") && path.to_string_lossy().contains(uid));
+        // None yet.
+        let Some(path) = path else { return Vec::new() };
+        let text = fs::read_to_string(path).unwrap();
+        let log: Value = serde_json::from_str(&text).expect("events.json is JSON");
+        let word = |event: &Value, field: &str| event[field].as_str().unwrap().to_owned();
+        log["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|event| {
+                let line = format!("{} {}", word(event, "reason"), word(event, "message"));
+                let count = usize::try_from(event["count"].as_u64().unwrap()).unwrap();
+                std::iter::repeat_n(line, count)
+            })
+            .collect()
+    }
+
+    /// Waits until a pod has an event that begins so.
+    #[track_caller]
+    pub(crate) fn until_event(&self, name: &str, begin: &str) {
+        let mut events = Vec::new();
+        let deadline = Instant::now() + PATIENCE;
+        while !events.iter().any(|event: &String| event.starts_with(begin)) {
+            assert!(
+                Instant::now() < deadline,
+                "`{begin}` is not among the events of {name}: {events:#?}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+            events = self.events(name);
+        }
+    }
+
     /// The pods of `ps -A`.
     #[track_caller]
     pub(crate) fn pods(&self) -> Vec<Value> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::forge::{self, Entry};
-use crate::harness::{Mode, Podrun, fixtures, free_port, lasting, mode, program, until};
+use crate::harness::{Mode, Podrun, fixtures, free_port, lasting, mode, program};
 use crate::registry::{Registry, Transport};
 
 /// Debian's nginx as an image archive; the root file system takes a while, so it is kept.
@@ -106,7 +106,10 @@ fn nginx_from_a_registry_serves_what_its_neighbour_writes() {
     let port = free_port();
     let mut web = json!({
         "name": "web", "image": nginx,
-        "ports": [{ "containerPort": 80, "hostPort": port }],
+        "ports": [{ "name": "http", "containerPort": 80, "hostPort": port }],
+        "readinessProbe": { "httpGet": { "port": "http" }, "periodSeconds": 1 },
+        "livenessProbe": { "tcpSocket": { "port": "http" }, "periodSeconds": 1 },
+        "lifecycle": { "preStop": { "exec": { "command": ["sh", "-c", "nginx -s quit || true"] } } },
         "volumeMounts": [{ "name": "site", "mountPath": "/var/www/html", "readOnly": true }],
     });
     if mode() == Mode::Single {
@@ -117,10 +120,26 @@ fn nginx_from_a_registry_serves_what_its_neighbour_writes() {
     }
     let writer = json!({
         "name": "writer", "image": busybox,
-        "command": ["sh", "-c", "echo the page of the neighbour >/site/index.html; echo written; exec sleep 100000"],
+        "command": ["sh", "-c", "echo written; exec sleep 100000"],
+        "volumeMounts": [{ "name": "site", "mountPath": "/site" }],
+        // Until then the server has no page and is not Ready.
+        "lifecycle": { "postStart": { "exec": {
+            "command": ["sh", "-c", "cat /site/words >/site/index.html"],
+        } } },
+    });
+    let words = json!({
+        "name": "words", "image": busybox,
+        "command": ["sh", "-c", "echo the page of the neighbour >/site/words"],
+        "volumeMounts": [{ "name": "site", "mountPath": "/site" }],
+    });
+    let clock = json!({
+        "name": "clock", "image": busybox, "restartPolicy": "Always",
+        "command": ["sh", "-c", "while :; do date >/site/now; sleep 1; done"],
+        "startupProbe": { "exec": { "command": ["sh", "-c", "test -s /site/now"] }, "periodSeconds": 1 },
         "volumeMounts": [{ "name": "site", "mountPath": "/site" }],
     });
     let mut manifest = lasting("site", &[web, writer]);
+    manifest["spec"]["initContainers"] = json!([words, clock]);
     manifest["spec"]["volumes"] = json!([{ "name": "site", "emptyDir": {} }]);
     let up = podrun.up(&manifest).ok();
     if mode() == Mode::Single {
@@ -131,17 +150,14 @@ fn nginx_from_a_registry_serves_what_its_neighbour_writes() {
         );
     }
 
-    let mut got = None;
-    until("nginx serves the page", || {
-        got = page(port);
-        got.as_ref()
-            .is_some_and(|text| text.contains("the page of the neighbour"))
-    });
-    assert!(got.unwrap().contains("Server: nginx"));
+    // `up` has returned: the server is Ready, so it serves the page.
+    let got = page(port).unwrap();
+    assert!(got.contains("the page of the neighbour"), "{got}");
+    assert!(got.contains("Server: nginx"), "{got}");
 
     let listed = podrun.run(["ps", "--no-headers"]).ok().stdout;
     let row: Vec<&str> = listed.split_whitespace().collect();
-    assert_eq!(row[..4], ["site", "2/2", "Running", "0"]);
+    assert_eq!(row[..4], ["site", "3/3", "Running", "0"]);
     assert_eq!(
         podrun.run(["logs", "site", "-c", "writer"]).ok().stdout,
         "written\n"

@@ -62,7 +62,7 @@ fn the_tour_prints_what_the_readme_says() {
     assert!(steps.len() >= 8, "the tour is gone: {steps:?}");
     let podrun = Podrun::empty();
     fs::create_dir(podrun.files().join("examples")).unwrap();
-    for name in ["hello.yaml", "web.yaml"] {
+    for name in ["hello.yaml", "web.yaml", "life.yaml"] {
         let example = fs::read_to_string(root.join("examples").join(name)).unwrap();
         fs::write(podrun.files().join("examples").join(name), example).unwrap();
     }

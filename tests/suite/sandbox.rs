@@ -136,6 +136,7 @@ fn dev_holds_the_standard_nodes_and_nothing_else() {
         ("stderr", "link /proc/self/fd/2"),
         ("stdin", "link /proc/self/fd/0"),
         ("stdout", "link /proc/self/fd/1"),
+        ("termination-log", "other"),
         ("tty", "char 5:0 666"),
         ("urandom", "char 1:9 666"),
         ("zero", "char 1:5 666"),
