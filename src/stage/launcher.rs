@@ -16,7 +16,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::stage::{At, Reporter};
 use crate::sys::process::{
-    CloneFlags, Cloned, SingleThread, clone_process, exit_now, join_namespaces, reap,
+    CloneFlags, Cloned, SingleThread, clone_process, die_with_parent, exit_now, join_namespaces,
+    reap,
 };
 use crate::wire::{Failure, Report, Step};
 
@@ -65,7 +66,9 @@ fn enter(
             reap(&entrant).at(Step::Clone, "")?;
             return Ok(());
         }
-        Cloned::Child => {}
+        // It lives among the container's processes, which may stop it: it must not outlive the
+        // launcher that waits for it.
+        Cloned::Child => die_with_parent().at(Step::ProcessState, "")?,
     }
     let flags = CloneFlags {
         namespaces: destination.create,

@@ -1,5 +1,7 @@
 //! One run of one container, from the supervisor's side.
 
+mod output;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -12,9 +14,9 @@ use crate::plan::{Console, ContainerPlan, PodPlan, ResolvedUser, RootSource};
 use crate::stage::container::{self as stage, ContainerSetup};
 use crate::stage::launcher::{Destination, launch};
 use crate::stage::{Reporter, masks, rootfs};
-use crate::store::{LogLimits, LogWriter, Stream};
+use crate::store::{LogLimits, LogWriter};
 use crate::supervisor::attach::{Attachment, Attachments};
-use crate::supervisor::last_words::{self, LastWords};
+use crate::supervisor::last_words;
 use crate::supervisor::sandbox::{Pause, Places, make_directory, open_directory};
 use crate::supervisor::watch::{Source, Watch};
 use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
@@ -121,22 +123,34 @@ pub(super) fn start(
         None
     };
     let (report, theirs) = seqpacket::pair()?;
+    let id = new_id()?;
 
     match process::clone_process(around.proof, CloneFlags::default())? {
         Cloned::Parent(launcher) => {
-            let watch = around.watch;
-            watch.add(&launcher, Source::Launcher(number))?;
             let (stdout, stderr) = match pipes {
                 None => (None, None),
-                Some(((stdout, _), (stderr, _))) => {
-                    watch.add(&stdout, Source::Stdout(number))?;
-                    watch.add(&stderr, Source::Stderr(number))?;
-                    (Some(stdout), Some(stderr))
-                }
+                Some(((stdout, _), (stderr, _))) => (Some(stdout), Some(stderr)),
             };
+            let watch = around.watch;
+            let watched = watch
+                .add(&launcher, Source::Launcher(number))
+                .and_then(|()| match &stdout {
+                    Some(stdout) => watch.add(stdout, Source::Stdout(number)),
+                    None => Ok(()),
+                })
+                .and_then(|()| match &stderr {
+                    Some(stderr) => watch.add(stderr, Source::Stderr(number)),
+                    None => Ok(()),
+                });
+            if let Err(error) = watched {
+                // What it has made meanwhile ends with it, or is a stranger.
+                process::signal(&launcher, libc::SIGKILL).ok();
+                process::reap(&launcher).ok();
+                return Err(error);
+            }
             Ok(Live {
                 number,
-                id: new_id()?,
+                id,
                 report: Some(report),
                 launcher: Some(launcher),
                 init: None,
@@ -275,15 +289,19 @@ fn new_id() -> io::Result<String> {
 }
 
 impl Live {
+    /// Its processes.
+    pub(super) fn children(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.launcher.iter().chain(&self.init).map(AsFd::as_fd)
+    }
+
     /// Reads what the container reported so far. Once its init has ended there is no more to come,
     /// although a launcher that has not ended yet may still hold the socket open.
-    pub(super) fn read_report(&mut self, init_ended: bool, watch: &Watch) -> Outcome {
-        let mut buffer = [0; 8192];
+    pub(super) fn hear(&mut self, init_ended: bool, buffer: &mut [u8], watch: &Watch) {
         while let Some(report) = &self.report {
-            match seqpacket::receive(report, &mut buffer, RecvFlags::DONTWAIT) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !init_ended => {
-                    return Outcome::Pending;
-                }
+            match seqpacket::receive(report, buffer, RecvFlags::DONTWAIT) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !init_ended => return,
+                // Heard again when its turn has come.
+                Ok((0, _)) | Err(_) if self.turn == Turn::Ahead && !init_ended => return,
                 Ok((0, _)) | Err(_) => {
                     watch.remove(report);
                     self.report = None;
@@ -293,6 +311,19 @@ impl Live {
                     self.note(wire::decode(bytes), descriptors, watch);
                 }
             }
+        }
+    }
+
+    /// [Hears](Self::hear) the container, and tells what has come of its start.
+    pub(super) fn read_report(
+        &mut self,
+        init_ended: bool,
+        buffer: &mut [u8],
+        watch: &Watch,
+    ) -> Outcome {
+        self.hear(init_ended, buffer, watch);
+        if self.report.is_some() {
+            return Outcome::Pending;
         }
         self.attachments.welcome(self.console);
         match self.failure.take() {
@@ -377,6 +408,19 @@ impl Live {
         }
     }
 
+    /// Reaps the init of a container that has ended before its turn; false for any other. That it
+    /// has failed is told when it is asked for.
+    pub(super) fn reap_ahead(&mut self, watch: &Watch) -> bool {
+        if self.turn != Turn::Ahead {
+            return false;
+        }
+        if let Some(init) = self.init.take() {
+            watch.remove(&init);
+            process::reap(&init).ok();
+        }
+        true
+    }
+
     /// Whether the report socket is still open.
     pub(super) fn is_starting(&self) -> bool {
         self.report.is_some()
@@ -393,78 +437,6 @@ impl Live {
         if let Some(launcher) = self.launcher.take() {
             watch.remove(&launcher);
             process::reap(&launcher).ok();
-        }
-    }
-
-    /// Copies what is in a pipe into the log; at its end the pipe is let go.
-    pub(super) fn copy_output(&mut self, stream: Stream, buffer: &mut [u8], watch: &Watch) {
-        let pipe = match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
-        };
-        let Some(fd) = pipe else { return };
-        match rustix::io::read(&*fd, &mut *buffer) {
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-            Ok(0) | Err(_) => {
-                watch.remove(&*fd);
-                *pipe = None;
-            }
-            Ok(length) => {
-                let chunk = buffer.get(..length).unwrap_or_default();
-                self.log.write(stream, chunk, jiff::Timestamp::now());
-                self.attachments.pass_on(stream, chunk);
-            }
-        }
-    }
-
-    /// After the end of init: takes what is left in the pipes, closes them and the log, and says
-    /// how it ended, with its last words if they are wanted.
-    pub(super) fn end(
-        mut self,
-        last_words: Option<&LastWords<'_>>,
-        buffer: &mut [u8],
-        watch: &Watch,
-    ) -> (i32, Option<String>) {
-        self.kill_launcher();
-        self.reap_launcher(watch);
-        if let Some(report) = self.report.take() {
-            watch.remove(&report);
-        }
-        let code = self.init.as_ref().map_or(255, |init| {
-            watch.remove(init);
-            process::reap(init).unwrap_or(255)
-        });
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            self.drain(stream, buffer, watch);
-        }
-        self.log.finish(jiff::Timestamp::now());
-        self.attachments.end(code);
-        let message =
-            last_words.and_then(|words| words.read(&self.message, &self.logs, self.attempt, code));
-        (code, message)
-    }
-
-    /// Reads what one pipe can hold and no more, for a process may go on writing; one that escaped from the container with
-    /// `shareProcessNamespace` may hold it open, and is not waited for.
-    fn drain(&mut self, stream: Stream, buffer: &mut [u8], watch: &Watch) {
-        let pipe = match stream {
-            Stream::Stdout => self.stdout.take(),
-            Stream::Stderr => self.stderr.take(),
-        };
-        let Some(fd) = pipe else { return };
-        watch.remove(&fd);
-        let mut left = PIPE_SIZE;
-        while left > 0 {
-            match rustix::io::read(&fd, &mut *buffer) {
-                Err(rustix::io::Errno::INTR) => {}
-                Ok(0) | Err(_) => return,
-                Ok(length) => {
-                    left = left.saturating_sub(length);
-                    let chunk = buffer.get(..length).unwrap_or_default();
-                    self.log.write(stream, chunk, jiff::Timestamp::now());
-                    self.attachments.pass_on(stream, chunk);
-                }
-            }
         }
     }
 }

@@ -172,6 +172,16 @@ fn enter_container(command: &Command<'_>, reporter: &Reporter) -> ! {
 }
 
 impl Session {
+    /// Whether its birth may still be reported.
+    pub(super) fn is_unborn(&self) -> bool {
+        self.report.is_some() && self.command.is_none()
+    }
+
+    /// Its processes.
+    pub(super) fn children(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.launcher.iter().chain(&self.command).map(AsFd::as_fd)
+    }
+
     /// Reads what the command reported so far; a terminal goes on to the client. Returns the
     /// answer when the command did not start. Once the command has ended there is no more to come,
     /// although a launcher that has not ended yet may still hold the socket open.
@@ -180,11 +190,11 @@ impl Session {
         session: u32,
         has_ended: bool,
         client: Option<&OwnedFd>,
+        buffer: &mut [u8],
         watch: &Watch,
     ) -> Option<Reply> {
-        let mut buffer = [0; 8192];
         while let Some(report) = &self.report {
-            match seqpacket::receive(report, &mut buffer, RecvFlags::DONTWAIT) {
+            match seqpacket::receive(report, buffer, RecvFlags::DONTWAIT) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !has_ended => {
                     return None;
                 }

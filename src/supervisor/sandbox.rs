@@ -15,7 +15,7 @@ use crate::stage::pause::{self, PauseSetup};
 use crate::stage::{Reporter, confine, prober};
 use crate::sys::mount::{attach, new_filesystem};
 use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
-use crate::sys::{seqpacket, signal};
+use crate::sys::{children, seqpacket, signal};
 use crate::volume;
 
 /// Places in the pod's directory.
@@ -209,7 +209,7 @@ impl Pause {
     /// is reaped the namespace is empty.
     pub(super) fn end(self) {
         process::signal(&self.pidfd, libc::SIGKILL).ok();
-        process::reap_with_others(&self.pidfd).ok();
+        children::reap_with_others(&self.pidfd).ok();
         drop(self.lifeline);
     }
 }

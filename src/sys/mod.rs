@@ -3,6 +3,7 @@
 //! What `rustix` and `nix` wrap safely is called where it is needed; this module holds the calls
 //! they lack and the few pieces of protocol around descriptors that everything shares.
 
+pub mod children;
 pub mod credentials;
 pub mod mount;
 pub mod process;

@@ -135,26 +135,6 @@ pub fn reap(pidfd: impl AsFd) -> io::Result<i32> {
         .unwrap_or(255))
 }
 
-/// As [`reap`], for the first process of a pid namespace: while that one waits for processes of its
-/// namespace which are this one's children, they are reaped as well, and their codes are lost.
-///
-/// # Errors
-/// As `waitid(2)`.
-pub fn reap_with_others(pidfd: impl AsFd) -> io::Result<()> {
-    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    loop {
-        match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), look) {
-            Ok(Some(_)) => return Ok(()),
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        let any = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        rustix::process::waitid(WaitId::All, any).ok();
-        // If it is the one that is waited for, it is not lost: the next look fails with ECHILD.
-        rustix::process::waitid(WaitId::All, look)?;
-    }
-}
-
 /// The process id behind a pidfd as this process' `/proc` shows it.
 ///
 /// # Errors

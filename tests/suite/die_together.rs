@@ -192,3 +192,27 @@ fn orphans_inside_a_container_are_reaped_where_pause_is_their_parent() {
         report["processes"].as_object().unwrap().len() <= 23
     });
 }
+
+#[test]
+fn what_a_container_leaves_behind_in_the_hosts_pid_namespace_goes_with_the_pod() {
+    let podrun = Podrun::new();
+    let spec = json!({ "hostPID": true, "terminationGracePeriodSeconds": 1 });
+    let containers = [
+        container("a", &["daemonise"]),
+        container("b", &["orphans", "20"]),
+    ];
+    podrun.up(&pod("host", spec, &containers)).ok();
+    podrun.wait_for_log("host", "a", "daemon");
+    podrun.wait_for_log("host", "b", "ready");
+    let processes = podrun.processes();
+    let supervisor = census::supervisors(&podrun.root())[0];
+    crate::harness::until("the supervisor has reaped the orphans", || {
+        let children = format!("/proc/{supervisor}/task/{supervisor}/children");
+        let children = std::fs::read_to_string(children).unwrap();
+        // Pause and two containers, and the daemon once its parent has ended.
+        children.split_ascii_whitespace().count() <= 4
+    });
+    podrun.run(["rm", "host"]).ok();
+    census::assert_all_end(&processes);
+    podrun.nothing_left();
+}

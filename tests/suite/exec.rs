@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{Podrun, Running, container, lasting, once, until};
+use crate::harness::{Podrun, Running, container, lasting, once, pod, until};
 use crate::terminal::Terminal;
 
 fn ready() -> Podrun {
@@ -222,4 +222,59 @@ fn a_command_whose_client_is_gone_before_its_birth_is_ended() {
         let processes = podrun.processes();
         processes.iter().filter(|one| one.name == "probe").count() == 1
     });
+}
+
+/// Its end is the supervisor's work alone: `rm` would end a supervisor that takes too long.
+fn patient() -> serde_json::Value {
+    json!({ "terminationGracePeriodSeconds": 600 })
+}
+
+#[test]
+fn a_container_that_kills_what_enters_it_ends_all_the_same() {
+    let podrun = Podrun::new();
+    podrun
+        .up(&pod(
+            "hunter",
+            patient(),
+            &[container("a", &["hunt-makers"])],
+        ))
+        .ok();
+    podrun.wait_for_log("hunter", "a", "ready");
+    let mut unheard_of = 0;
+    until("a command was made that nobody has heard of", || {
+        let words = ["exec", "hunter", "--", "/probe", "exit", "0"];
+        unheard_of += u32::from(podrun.run(words).code == 125);
+        unheard_of == 3
+    });
+    podrun.run(["rm", "hunter"]).ok();
+    podrun.nothing_left();
+}
+
+#[test]
+fn a_container_that_stops_what_enters_it_ends_all_the_same() {
+    let podrun = Podrun::new();
+    podrun
+        .up(&pod(
+            "hunter",
+            patient(),
+            &[container("a", &["hunt", "19"])],
+        ))
+        .ok();
+    podrun.wait_for_log("hunter", "a", "ready");
+    let commands: Vec<Running> = (0..10)
+        .map(|_| {
+            let mut command = podrun.command();
+            command.args(["exec", "hunter", "--", "/probe", "sleep"]);
+            Running::start(command, b"")
+        })
+        .collect();
+    until("they are in the container", || {
+        let inside = |process: &&crate::census::Process| process.name != "podrun-pause";
+        podrun.processes().iter().filter(inside).count() >= 12
+    });
+    podrun.run(["rm", "hunter"]).ok();
+    for command in commands {
+        assert_ne!(command.end().code, 0);
+    }
+    podrun.nothing_left();
 }

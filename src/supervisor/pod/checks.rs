@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{RecvFlags, SendFlags};
 
@@ -33,6 +33,11 @@ impl Checks {
     /// The earliest time at which a command has taken too long.
     pub(super) fn next_deadline(&self) -> Option<u64> {
         self.deadlines.values().copied().min()
+    }
+
+    /// The prober, if there is one.
+    pub(super) fn child(&self) -> Option<BorrowedFd<'_>> {
+        self.prober.as_ref().map(|(pidfd, _)| pidfd.as_fd())
     }
 
     /// The pod ends: the prober goes with it.

@@ -244,9 +244,8 @@ impl Pod {
             Purpose::Client(client) => self.clients.get(&client),
             Purpose::Probe(..) | Purpose::Hook(..) => None,
         };
-        let Some(refusal) = session.read_report(number, has_ended, client, &self.watch) else {
-            return;
-        };
+        let refusal = session.read_report(number, has_ended, client, &mut self.buffer, &self.watch);
+        let Some(refusal) = refusal else { return };
         if let Some(client) = client {
             control::answer(client, &refusal);
         }

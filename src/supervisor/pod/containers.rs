@@ -102,6 +102,19 @@ impl Pod {
         }
     }
 
+    /// Ends a container. The kernel ends everything in it with its init, where it has a pid
+    /// namespace of its own.
+    pub(super) fn kill(&self, container: usize) {
+        self.signal(container, libc::SIGKILL);
+        let live = u32::try_from(container)
+            .ok()
+            .and_then(|index| self.containers.get(&index));
+        // One that is not born yet may wait for a process that another container has stopped.
+        if let Some(live) = live.filter(|live| live.init.is_none()) {
+            live.kill_launcher();
+        }
+    }
+
     pub(super) fn signal(&self, container: usize, signal: i32) {
         let live = u32::try_from(container)
             .ok()
@@ -125,7 +138,7 @@ impl Pod {
         let Some(live) = self.containers.get_mut(&index) else {
             return;
         };
-        let outcome = live.read_report(init_ended, &self.watch);
+        let outcome = live.read_report(init_ended, &mut self.buffer, &self.watch);
         let Ok(container) = usize::try_from(index) else {
             return;
         };
@@ -155,6 +168,12 @@ impl Pod {
     }
 
     pub(super) fn container_ended(&mut self, number: u32) {
+        let index = self.index_of(number);
+        if let Some(live) = index.and_then(|index| self.containers.get_mut(&index))
+            && live.reap_ahead(&self.watch)
+        {
+            return;
+        }
         // What it said before comes first; a failed start is over with that, and the next run may
         // have begun.
         let live = self.index_of(number).and_then(|i| self.containers.get(&i));

@@ -7,7 +7,7 @@ use crate::supervisor::exec::Purpose;
 use crate::supervisor::pod::{Pod, tell};
 use crate::supervisor::sandbox;
 use crate::supervisor::{control, sweep};
-use crate::sys::process;
+use crate::sys::{children, process};
 use crate::wire::{FromSupervisor, Reply};
 
 impl Pod {
@@ -52,11 +52,11 @@ impl Pod {
         }
         for (_, mut live) in self.containers.drain() {
             // One that was built ahead has said nothing yet.
-            live.read_report(true, &self.watch);
+            live.read_report(true, &mut self.buffer, &self.watch);
             live.kill_launcher();
             if let Some(init) = &live.init {
                 process::signal(init, libc::SIGKILL).ok();
-                process::reap_with_others(init).ok();
+                children::reap_with_others(init).ok();
             }
             live.end(None, &mut self.buffer, &self.watch);
         }
@@ -64,6 +64,8 @@ impl Pod {
             self.watch.remove(&pause.pidfd);
             pause.end();
         }
+        // With `hostPID` nothing else ends what the containers have left.
+        children::end_all_children();
         sandbox::unmount(&self.plan, &self.places);
     }
 

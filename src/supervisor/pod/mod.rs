@@ -6,6 +6,7 @@ mod containers;
 mod ending;
 mod news;
 mod setup;
+mod strangers;
 mod usage;
 
 use std::collections::{HashMap, VecDeque};
@@ -98,6 +99,8 @@ struct Pod {
     /// The pod and its record go when it has ended.
     remove: bool,
     finished: bool,
+    /// A child has ended, and whether it is one that is waited for is not known yet.
+    has_lost_children: bool,
     buffer: Vec<u8>,
 }
 
@@ -185,6 +188,7 @@ impl Pod {
             deleters: Vec::new(),
             remove: false,
             finished: false,
+            has_lost_children: false,
             buffer,
         })
     }
@@ -202,6 +206,9 @@ impl Pod {
                 if let Err(message) = self.handle(source) {
                     return self.give_up(message);
                 }
+            }
+            if self.has_lost_children {
+                self.has_lost_children = !self.reap_strangers();
             }
         }
         self.leave();
@@ -332,9 +339,8 @@ impl Pod {
                 self.signal(*container, *signal);
                 None
             }
-            // Nested pid namespaces: init's end is the end of everything in the container.
             Action::Kill { container } => {
-                self.signal(*container, libc::SIGKILL);
+                self.kill(*container);
                 None
             }
             Action::Probe { run, probe } => self.probe(*run, *probe),
@@ -420,6 +426,7 @@ impl Pod {
     fn take_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
             let number = i32::try_from(info.ssi_signo).unwrap_or_default();
+            self.has_lost_children |= number == libc::SIGCHLD;
             // A service manager's stop: the pod ends as when it is deleted, its record stays.
             if number == libc::SIGTERM || number == libc::SIGINT {
                 self.step(Event::Delete {

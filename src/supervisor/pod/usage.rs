@@ -1,7 +1,7 @@
 //! The pod's use of the disk: an emptyDir that has grown over its limit ends the pod
 //! (`emptyDirLimitEviction` of the kubelet's eviction manager).
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::lifecycle::Event;
 use crate::plan::{PodPlan, VolumePlan, VolumeSource};
@@ -62,6 +62,11 @@ impl Usage {
         if limited(plan).next().is_some() {
             self.next_at_ms = Some(now().monotonic_ms.saturating_add(PERIOD_MS));
         }
+    }
+
+    /// The process that looks, if there is one.
+    pub(super) fn child(&self) -> Option<BorrowedFd<'_>> {
+        self.looking.as_ref().map(AsFd::as_fd)
     }
 
     /// The pod ends.
