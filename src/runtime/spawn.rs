@@ -223,7 +223,7 @@ fn receive(socket: &OwnedFd) -> Result<FromSupervisor, SpawnError> {
 fn unexpected(message: &FromSupervisor) -> SpawnError {
     let name = match message {
         FromSupervisor::Unshared => "Unshared",
-        FromSupervisor::Status(_) => "Status",
+        FromSupervisor::Status(_) | FromSupervisor::StatusWritten => "Status",
         FromSupervisor::Failed { .. } => "Failed",
         FromSupervisor::Ended => "Ended",
     };

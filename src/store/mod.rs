@@ -34,7 +34,7 @@ pub use atomic::{Durability, atomic_write, read_bounded};
 pub use error::StoreError;
 pub use events::{EventLog, EventRecord};
 pub use identity::{Identity, boot_id};
-pub use log::{Line, LogCursor, LogLimits, LogWriter, Stream};
+pub use log::{Line, LogCursor, LogLimits, LogWriter, Stream, attempts};
 pub use objects::{Kind, Object};
 pub use pod_dir::{Deletion, Liveness, PodDir};
 pub use record::{PodRecord, RECORD_VERSION, Record};

@@ -41,6 +41,8 @@ pub(super) struct Live {
     pub(super) init: Option<OwnedFd>,
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
+    /// Nothing is read from it, because a client does not keep up.
+    is_paused: bool,
     log: LogWriter,
     pub(super) user: Option<ResolvedUser>,
     failure: Option<Failure>,
@@ -156,6 +158,7 @@ pub(super) fn start(
                 init: None,
                 stdout,
                 stderr,
+                is_paused: false,
                 console,
                 attachments: Attachments::new(input.map(|(_, write)| write)),
                 log,
@@ -296,7 +299,7 @@ impl Live {
 
     /// Reads what the container reported so far. Once its init has ended there is no more to come,
     /// although a launcher that has not ended yet may still hold the socket open.
-    pub(super) fn hear(&mut self, init_ended: bool, buffer: &mut [u8], watch: &Watch) {
+    fn hear(&mut self, init_ended: bool, buffer: &mut [u8], watch: &Watch) {
         while let Some(report) = &self.report {
             match seqpacket::receive(report, buffer, RecvFlags::DONTWAIT) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !init_ended => return,
@@ -314,7 +317,8 @@ impl Live {
         }
     }
 
-    /// [Hears](Self::hear) the container, and tells what has come of its start.
+    /// Reads what the container reported so far, and tells what has come of its start. Of one that is
+    /// built ahead nothing has, until its turn.
     pub(super) fn read_report(
         &mut self,
         init_ended: bool,
@@ -325,10 +329,12 @@ impl Live {
         if self.report.is_some() {
             return Outcome::Pending;
         }
-        self.attachments.welcome(self.console);
         match self.failure.take() {
             Some(failure) => Outcome::Failed(failure),
-            None if self.init.is_some() => Outcome::Started,
+            None if self.init.is_some() => {
+                self.attachments.welcome(self.console);
+                Outcome::Started
+            }
             None => Outcome::Failed(Failure {
                 step: Step::Clone,
                 object: String::new(),
@@ -419,6 +425,11 @@ impl Live {
             process::reap(&init).ok();
         }
         true
+    }
+
+    /// Whether its birth may still be reported.
+    pub(super) fn is_unborn(&self) -> bool {
+        self.report.is_some() && self.init.is_none()
     }
 
     /// Whether the report socket is still open.

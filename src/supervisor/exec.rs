@@ -303,8 +303,14 @@ impl Session {
         if let Some(launcher) = self.launcher.as_ref().filter(|_| self.command.is_none()) {
             process::signal(launcher, libc::SIGKILL).ok();
         }
-        if let Some(command) = &self.command {
-            process::signal(command, libc::SIGKILL).ok();
-        }
+        // It leads a session of its own. What a probe or a hook has started ends with it: a probe
+        // that hangs would leave more of it every period.
+        match (&self.command, self.purpose) {
+            (Some(command), Purpose::Client(_)) => process::signal(command, libc::SIGKILL).ok(),
+            (Some(command), Purpose::Probe(..) | Purpose::Hook(..)) => {
+                process::signal_group(command, libc::SIGKILL).ok()
+            }
+            (None, _) => None,
+        };
     }
 }

@@ -4,17 +4,21 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use crate::store::attempts;
 use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
 use crate::sys::tree::remove_tree;
 
 /// Removes the root file system of a container's earlier run in a process of its own, whose pidfd
-/// is returned: it may be large, and the supervisor must go on draining logs meanwhile.
+/// is returned: it may be large, and the supervisor must go on draining logs meanwhile. Of the logs
+/// that run's stay, for `logs --previous`; those of the runs before it go (`MaxPerPodContainer` of
+/// the kubelet's garbage collection is 1).
 ///
 /// # Errors
 /// As `clone(2)`.
 pub(super) fn remove_attempt(
     proof: &SingleThread,
     container: &Path,
+    logs: &Path,
     attempt: u32,
 ) -> io::Result<OwnedFd> {
     match process::clone_process(proof, CloneFlags::default())? {
@@ -26,6 +30,12 @@ pub(super) fn remove_attempt(
                 .ok();
             let removed = remove_tree(container, &attempt.to_string());
             let message = remove_tree(container, &format!("{attempt}.message"));
+            let runs = attempts(logs).unwrap_or_default();
+            for run in runs.iter().filter(|run| run.number < attempt) {
+                for file in &run.files {
+                    rustix::fs::unlink(file).ok();
+                }
+            }
             process::exit_now(i32::from(removed.is_err() || message.is_err()))
         }
     }

@@ -51,6 +51,8 @@ pub(super) enum Source {
     Prober,
     /// The process that looks at volumes has ended.
     Usage,
+    /// A client that is attached to a container can be given more.
+    Room(u32),
 }
 
 impl Source {
@@ -76,6 +78,7 @@ impl Source {
             Self::ExecOutput(n) => (17, n),
             Self::Prober => (18, 0),
             Self::Usage => (19, 0),
+            Self::Room(n) => (20, n),
         }
     }
 
@@ -103,6 +106,7 @@ impl Source {
             17 => Self::ExecOutput(n),
             18 => Self::Prober,
             19 => Self::Usage,
+            20 => Self::Room(n),
             _ => return None,
         })
     }
@@ -138,6 +142,20 @@ impl Watch {
     pub(super) fn add(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
         let data = epoll::EventData::new_u64(source.token());
         Ok(epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN)?)
+    }
+
+    /// Waits until a descriptor can be written.
+    pub(super) fn add_for_room(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(source.token());
+        Ok(epoll::add(&self.epoll, fd, data, epoll::EventFlags::OUT)?)
+    }
+
+    /// Whether it is also waited for that a watched descriptor can be written.
+    pub(super) fn wait_for_room(&self, fd: impl AsFd, source: Source, is_wanted: bool) {
+        let data = epoll::EventData::new_u64(source.token());
+        let mut flags = epoll::EventFlags::IN;
+        flags.set(epoll::EventFlags::OUT, is_wanted);
+        epoll::modify(&self.epoll, fd, data, flags).ok();
     }
 
     /// Stops watching a descriptor that clones of this process may still hold open.

@@ -153,15 +153,35 @@ pub fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
 /// # Errors
 /// As `pidfd_send_signal(2)`, but for ESRCH.
 pub fn signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
+    send_signal(pidfd.as_fd(), signal, 0)
+}
+
+/// Sends a signal to the process group that the process behind a pidfd leads; to the process alone
+/// where the kernel cannot do that (`PIDFD_SIGNAL_PROCESS_GROUP`, Linux 6.9).
+///
+/// # Errors
+/// As [`signal`].
+pub fn signal_group(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
+    /// `linux/pidfd.h`
+    const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+    match send_signal(pidfd.as_fd(), signal, PIDFD_SIGNAL_PROCESS_GROUP) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            send_signal(pidfd.as_fd(), signal, 0)
+        }
+        sent => sent,
+    }
+}
+
+fn send_signal(pidfd: BorrowedFd<'_>, signal: i32, flags: libc::c_uint) -> io::Result<()> {
     // SAFETY: the descriptor is open for the length of the call; a null siginfo asks the kernel
     // to fill in what kill(2) would.
     let done = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
-            pidfd.as_fd().as_raw_fd(),
+            pidfd.as_raw_fd(),
             signal,
             ptr::null::<libc::siginfo_t>(),
-            0,
+            flags,
         )
     };
     if done == 0 {

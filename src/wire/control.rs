@@ -19,7 +19,7 @@ pub enum Request {
         terminal: Option<TerminalSize>,
     },
     /// Get a container's output from now on. The message carries two descriptors, the write ends
-    /// of pipes for its standard output and error; what is not read in time ends the attachment.
+    /// of pipes for its standard output and error; while they are full the container waits.
     Attach {
         /// Which container.
         container: ContainerName,

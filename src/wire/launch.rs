@@ -70,6 +70,8 @@ pub enum FromSupervisor {
     Unshared,
     /// The pod's status has changed.
     Status(Box<PodStatus>),
+    /// The pod's status has changed, and is too long for a message: it is in the pod's directory.
+    StatusWritten,
     /// The pod could not be set up; everything is undone.
     Failed {
         /// One line for the user.

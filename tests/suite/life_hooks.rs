@@ -254,3 +254,33 @@ fn a_hook_does_not_outlive_its_container_where_pids_are_shared() {
         processes.iter().filter(|one| one.name == "probe").count() == 1
     });
 }
+
+#[test]
+fn an_http_hook_that_is_never_answered_ends_with_its_container() {
+    let podrun = Podrun::new();
+    let story = Story::new(&podrun);
+    let main = [
+        does("server", "and trap 15 -- tcp-silent 8000"),
+        hooked(
+            "client",
+            "and tell start -- wait-for /story/go -- exit 0",
+            "postStart",
+            &json!({ "httpGet": { "port": 8000 } }),
+        ),
+    ];
+    let spec = json!({ "restartPolicy": "Never" });
+    podrun.start(&story.pod("http", &spec, &[], &main));
+    let threads = || -> usize {
+        let probers = podrun.processes().into_iter();
+        let probers = probers.filter(|process| process.name == "podrun-prober");
+        probers
+            .filter_map(|prober| std::fs::read_dir(format!("/proc/{}/task", prober.pid)).ok())
+            .map(Iterator::count)
+            .sum()
+    };
+    until("the hook is on its way", || threads() == 2);
+    story.write("go", "");
+    until("nobody waits for its answer", || threads() < 2);
+    podrun.run(["rm", "http"]).ok();
+    podrun.nothing_left();
+}

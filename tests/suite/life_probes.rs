@@ -290,7 +290,7 @@ fn an_exec_probe_that_hangs_fails_in_time_and_is_killed() {
     let podrun = Podrun::new();
     let story = Story::new(&podrun);
     let readiness = every_second(
-        exec("and once /empty/once sleep -- exit 0"),
+        exec("and once /empty/once fork-sleep -- exit 0"),
         &json!({ "timeoutSeconds": 1 }),
     );
     let main = [does_with(

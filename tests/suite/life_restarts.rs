@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::census;
 use crate::harness::{Podrun, until};
 use crate::story::{Story, does, does_with};
 
@@ -225,6 +226,25 @@ fn logs_previous_prints_the_run_before() {
     };
     assert_eq!(logs(&[]), "the second run\n");
     assert_eq!(logs(&["--previous"]), "the first run\n");
+}
+
+#[test]
+fn of_many_runs_two_keep_their_logs() {
+    let podrun = Podrun::new();
+    let story = Story::new(&podrun);
+    let main = [does("a", "and wait-for /story/go -- tell run -- exit 1")];
+    let spec = json!({ "terminationGracePeriodSeconds": 1 });
+    podrun.start(&story.pod("many", &spec, &[], &main));
+    story.write("go", "");
+    until("it has run again and again", || story.count("run") >= 5);
+    let logs = || -> Vec<_> {
+        let files = census::files_below(&podrun.root()).into_iter();
+        files
+            .filter(|file| file.extension().is_some_and(|end| end == "log"))
+            .collect()
+    };
+    story.remove("go");
+    until("the logs of the runs before are gone", || logs().len() <= 2);
 }
 
 #[test]

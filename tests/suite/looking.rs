@@ -28,6 +28,59 @@ fn attach_passes_input_and_output_on_and_ends_with_the_containers_code() {
 }
 
 #[test]
+fn an_attached_client_that_reads_slowly_gets_everything() {
+    let podrun = Podrun::new();
+    let console = json!({ "stdin": true, "stdinOnce": true });
+    let words = [
+        "and",
+        "cat",
+        "--",
+        "counted-lines",
+        "40000",
+        "--",
+        "exit",
+        "7",
+    ];
+    let reader = container_with("a", &words, &console);
+    podrun.up(&once("slow", &[reader])).ok();
+    let mut command = podrun.command();
+    command
+        .args(["attach", "-i", "slow"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    let mut client = command.spawn().unwrap();
+    // The end of its input is the begin of the lines.
+    drop(client.stdin.take());
+    // Until nothing moves any more: everything on the way is full.
+    let logged = || podrun.run(["logs", "slow"]).ok().bytes.len();
+    let mut before = 0;
+    until("its output waits for a reader", || {
+        let now = logged();
+        now > 300_000 && std::mem::replace(&mut before, now) == now
+    });
+    let mut received = Vec::new();
+    std::io::Read::read_to_end(&mut client.stdout.take().unwrap(), &mut received).unwrap();
+    assert_eq!(client.wait().unwrap().code(), Some(7));
+    let lines: Vec<u8> = (0..40_000)
+        .flat_map(|n| format!("{n:0>99}\n").into_bytes())
+        .collect();
+    assert_eq!(received.len(), lines.len());
+    assert!(received == lines);
+}
+
+#[test]
+fn a_debug_container_that_cannot_start_says_why() {
+    let podrun = Podrun::new();
+    podrun
+        .up(&lasting("patient", &[container("a", &["ready-sleep"])]))
+        .ok();
+    let words = [
+        "debug", "patient", "--attach", "--image", IMAGE, "--", "/missing",
+    ];
+    podrun.run(words).code(128).says("/missing");
+}
+
+#[test]
 fn a_container_without_input_reads_its_end_and_attach_says_so() {
     let podrun = Podrun::new();
     podrun

@@ -250,3 +250,28 @@ fn down_removes_what_up_made_and_is_content_when_it_is_gone() {
     podrun.nothing_left();
     podrun.run(["down", "--ignore-not-found", &path]).ok();
 }
+
+#[test]
+fn a_pod_with_more_to_tell_than_a_message_holds_starts_whoever_listens() {
+    let podrun = Podrun::new();
+    let containers: Vec<_> = (0..400)
+        .map(|number| container(&format!("c{number}"), &["on-term", "0"]))
+        .collect();
+    let manifest = podrun.manifest("many.json", &lasting("many", &containers));
+    let mut command = podrun.command();
+    command.args(["up", &manifest]);
+    let up = Running::start(command, b"");
+    until("there is a pod", || !podrun.pods().is_empty());
+    // What it does not read must keep nobody, and it must get it later.
+    up.signal(Signal::STOP);
+    let running = |status: &Value| {
+        let all = status["containerStatuses"].as_array();
+        all.is_some_and(|all| all.iter().all(|one| one["state"]["running"].is_object()))
+    };
+    let status = podrun.until_status("many", "all containers run", running);
+    assert!(status.to_string().len() > 128 * 1024);
+    up.signal(Signal::CONT);
+    up.end().ok();
+    podrun.run(["rm", "many"]).ok();
+    podrun.nothing_left();
+}

@@ -200,6 +200,11 @@ impl Fleet {
         };
         match supervisor.receive() {
             Ok(FromSupervisor::Status(status)) => pod.status = *status,
+            Ok(FromSupervisor::StatusWritten) => {
+                if let Some(status) = pod.dir.read_status() {
+                    pod.status = status;
+                }
+            }
             Ok(FromSupervisor::Ended) => pod.ended = true,
             Ok(FromSupervisor::Unshared | FromSupervisor::Failed { .. }) => {}
             Err(error) => {

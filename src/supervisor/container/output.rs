@@ -3,7 +3,7 @@
 use crate::store::Stream;
 use crate::supervisor::container::{Live, PIPE_SIZE};
 use crate::supervisor::last_words::LastWords;
-use crate::supervisor::watch::Watch;
+use crate::supervisor::watch::{Source, Watch};
 use crate::sys::process;
 
 impl Live {
@@ -28,7 +28,34 @@ impl Live {
             Ok(length) => {
                 let chunk = buffer.get(..length).unwrap_or_default();
                 self.log.write(stream, chunk, jiff::Timestamp::now());
-                self.attachments.pass_on(stream, chunk);
+                let source = Source::Room(self.number);
+                self.attachments.pass_on(stream, chunk, source, watch);
+                if self.attachments.is_full() {
+                    self.pause_output(watch);
+                }
+            }
+        }
+    }
+
+    /// An attached client does not keep up: the container waits for it, as for any reader.
+    fn pause_output(&mut self, watch: &Watch) {
+        self.is_paused = true;
+        for pipe in self.stdout.iter().chain(&self.stderr) {
+            watch.remove(pipe);
+        }
+    }
+
+    /// An attached client has read something, or has gone.
+    pub(in crate::supervisor) fn resume_output(&mut self, watch: &Watch) {
+        self.attachments.flush(Source::Room(self.number), watch);
+        if !self.is_paused || self.attachments.is_full() {
+            return;
+        }
+        self.is_paused = false;
+        let (stdout, stderr) = (Source::Stdout(self.number), Source::Stderr(self.number));
+        for (pipe, source) in [(&self.stdout, stdout), (&self.stderr, stderr)] {
+            if let Some(pipe) = pipe {
+                watch.add(pipe, source).ok();
             }
         }
     }
@@ -54,7 +81,7 @@ impl Live {
             self.drain(stream, buffer, watch);
         }
         self.log.finish(jiff::Timestamp::now());
-        self.attachments.end(code);
+        self.attachments.end(code, Source::Room(self.number), watch);
         let message =
             last_words.and_then(|words| words.read(&self.message, &self.logs, self.attempt, code));
         (code, message)
@@ -78,7 +105,8 @@ impl Live {
                     left = left.saturating_sub(length);
                     let chunk = buffer.get(..length).unwrap_or_default();
                     self.log.write(stream, chunk, jiff::Timestamp::now());
-                    self.attachments.pass_on(stream, chunk);
+                    let source = Source::Room(self.number);
+                    self.attachments.pass_on(stream, chunk, source, watch);
                 }
             }
         }

@@ -22,6 +22,8 @@ pub(super) struct Checks {
     prober: Option<(OwnedFd, OwnedFd)>,
     /// Requests to the prober that are not answered yet.
     asked: HashMap<u64, Purpose>,
+    /// The prober may still be at a hook that nobody waits for.
+    stray_hooks: bool,
     next_request: u64,
     /// When a session's command has taken too long, in monotonic milliseconds.
     deadlines: HashMap<u32, u64>,
@@ -42,6 +44,7 @@ impl Checks {
 
     /// The pod ends: the prober goes with it.
     pub(super) fn end(&mut self) {
+        self.stray_hooks = false;
         if let Some((pidfd, socket)) = self.prober.take() {
             drop(socket);
             process::signal(&pidfd, libc::SIGKILL).ok();
@@ -254,6 +257,41 @@ impl Pod {
         Ok(())
     }
 
+    /// A container's run is over: nobody waits for what was asked on its behalf. A hook's request has
+    /// no limit of its own and would keep its thread of the prober: if nobody else's hook is on
+    /// its way, a new prober makes the probes that are.
+    pub(super) fn forget_checks(&mut self, container: usize) {
+        let is_its = |purpose: &Purpose| match purpose {
+            Purpose::Probe(run, _) | Purpose::Hook(run, _) => run.container == container,
+            Purpose::Client(_) => false,
+        };
+        let is_hook = |purpose: &&Purpose| matches!(purpose, Purpose::Hook(..));
+        let forgotten: Vec<Purpose> = self
+            .checks
+            .asked
+            .extract_if(|_, purpose| is_its(purpose))
+            .map(|(_, purpose)| purpose)
+            .collect();
+        self.checks.stray_hooks |= forgotten.iter().any(|purpose| is_hook(&purpose));
+        if self.checks.stray_hooks && !self.checks.asked.values().any(|one| is_hook(&one)) {
+            self.prober_lost();
+        }
+    }
+
+    fn prober_lost(&mut self) {
+        if let Some((_, socket)) = &self.checks.prober {
+            self.watch.remove(socket);
+        }
+        self.checks.end();
+        // Another one is started with the next request.
+        let lost: Vec<Purpose> = self.checks.asked.drain().map(|(_, asked)| asked).collect();
+        for purpose in lost {
+            if let Some(event) = unmade(purpose, "the prober has ended".to_owned()) {
+                self.step(event);
+            }
+        }
+    }
+
     /// The prober answers, or has ended.
     pub(super) fn prober_spoke(&mut self) {
         let Some((_, socket)) = &self.checks.prober else {
@@ -261,18 +299,7 @@ impl Pod {
         };
         match seqpacket::receive(socket, &mut self.buffer, RecvFlags::DONTWAIT) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok((0, _)) | Err(_) => {
-                self.watch.remove(socket);
-                self.checks.end();
-                // Another one is started with the next request.
-                let lost: Vec<Purpose> =
-                    self.checks.asked.drain().map(|(_, asked)| asked).collect();
-                for purpose in lost {
-                    if let Some(event) = unmade(purpose, "the prober has ended".to_owned()) {
-                        self.step(event);
-                    }
-                }
-            }
+            Ok((0, _)) | Err(_) => self.prober_lost(),
             Ok((length, _)) => {
                 let bytes = self.buffer.get(..length).unwrap_or_default();
                 let Ok(reply) = wire::decode::<ProbeReply>(bytes) else {

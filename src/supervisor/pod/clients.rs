@@ -15,6 +15,9 @@ use crate::supervisor::watch::Source;
 use crate::sys::seqpacket;
 use crate::wire::{self, Reply, Request};
 
+/// The most commands that are served at once, far below what descriptors there are for.
+const MAX_CLIENTS: usize = 256;
+
 impl Pod {
     pub(super) fn number(&mut self) -> u32 {
         self.next_number = self.next_number.wrapping_add(1);
@@ -25,6 +28,10 @@ impl Pod {
         let Some(client) = self.listener.as_ref().and_then(control::accept) else {
             return;
         };
+        if self.clients.len() >= MAX_CLIENTS {
+            let message = format!("the pod serves {MAX_CLIENTS} other commands");
+            return control::answer(client, &Reply::Refused { code: 1, message });
+        }
         let number = self.number();
         if self.watch.add(&client, Source::Client(number)).is_ok() {
             self.clients.insert(number, client);
@@ -107,7 +114,8 @@ impl Pod {
             self.watch.remove(&client);
         }
         for live in self.containers.values_mut() {
-            live.attachments.remove(number);
+            live.attachments.remove(number, &self.watch);
+            live.resume_output(&self.watch);
         }
         self.kill_commands(|session| session.purpose == Purpose::Client(number));
     }

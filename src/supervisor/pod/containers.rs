@@ -94,8 +94,9 @@ impl Pod {
             return;
         };
         let directory = self.places.container(plan.name.as_str());
+        let logs = self.places.logs(plan.name.as_str());
         let number = self.number();
-        if let Ok(sweeper) = sweep::remove_attempt(&self.proof, &directory, previous)
+        if let Ok(sweeper) = sweep::remove_attempt(&self.proof, &directory, &logs, previous)
             && self.watch.add(&sweeper, Source::Sweeper(number)).is_ok()
         {
             self.sweepers.insert(number, sweeper);
@@ -153,10 +154,11 @@ impl Pod {
                 self.step(event);
             }
             Outcome::Failed(failure) => {
-                if let Some(live) = self.containers.remove(&index) {
+                let worded = wording::start_failure(&failure);
+                if let Some(mut live) = self.containers.remove(&index) {
+                    live.attachments.refuse(&worded.message, &self.watch);
                     live.end(None, &mut self.buffer, &self.watch);
                 }
-                let worded = wording::start_failure(&failure);
                 self.step(Event::StartFailed {
                     container,
                     reason: worded.reason.to_owned(),
@@ -192,6 +194,7 @@ impl Pod {
         let Ok(container) = usize::try_from(index) else {
             return;
         };
+        self.forget_checks(container);
         let last_words = self.machine.container(container).map(|plan| LastWords {
             plan,
             containers: self.machine.containers().len(),

@@ -22,8 +22,8 @@ impl Pod {
         if self.adopted.is_some() {
             // Nobody waits for news any more.
             self.front = None;
-        } else if let Some(front) = &self.front {
-            tell(front, &FromSupervisor::Ended);
+        } else if self.front.is_some() {
+            self.tell(FromSupervisor::Ended);
         }
     }
 

@@ -71,6 +71,8 @@ struct Pod {
     signals: SignalFd,
     /// Until the pod is adopted or given up.
     front: Option<OwnedFd>,
+    /// What the front end could not be told yet.
+    untold: VecDeque<FromSupervisor>,
     adopted: Option<Adopt>,
     /// Waits for pause before it is used.
     sockets: Vec<OwnedFd>,
@@ -167,6 +169,7 @@ impl Pod {
             timer,
             signals,
             front: None,
+            untold: VecDeque::new(),
             adopted: None,
             sockets: descriptors.collect(),
             pause: None,
@@ -288,6 +291,12 @@ impl Pod {
                     session.read_output(&mut self.buffer, &self.watch);
                 }
             }
+            Source::Room(number) => {
+                let index = self.index_of(number);
+                if let Some(live) = index.and_then(|index| self.containers.get_mut(&index)) {
+                    live.resume_output(&self.watch);
+                }
+            }
             Source::Prober => self.prober_spoke(),
             Source::Usage => self.looked_at_usage(),
             Source::Sweeper(number) => {
@@ -397,6 +406,9 @@ impl Pod {
     }
 
     fn front_spoke(&mut self) {
+        if !self.untold.is_empty() {
+            self.tell_again();
+        }
         let Some(front) = &self.front else { return };
         match seqpacket::receive(front, &mut self.buffer, RecvFlags::DONTWAIT) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -1,12 +1,17 @@
 //! What the pod tells: its status, its events, and to itself when the next deadline is.
 
+use std::io;
+
+use rustix::net::SendFlags;
 use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
 
 use crate::lifecycle::PodEvent;
 use crate::plan::ContainerPlan;
 use crate::store::{Deletion, EventRecord};
-use crate::supervisor::pod::{Pod, tell};
-use crate::wire::FromSupervisor;
+use crate::supervisor::pod::Pod;
+use crate::supervisor::watch::Source;
+use crate::sys::seqpacket;
+use crate::wire::{self, FromSupervisor};
 
 impl Pod {
     /// Remembers an event until the next time the status is written.
@@ -58,10 +63,49 @@ impl Pod {
         }
         // A full disk must not end the pod; the next change tries again.
         let is_written = self.dir.write_status(&status).is_ok();
-        if let Some(front) = &self.front {
-            tell(front, &FromSupervisor::Status(Box::new(status.clone())));
+        if self.front.is_some() {
+            self.tell(FromSupervisor::Status(Box::new(status.clone())));
         }
         self.published = Some(status).filter(|_| is_written);
+    }
+
+    /// Tells the front end, as soon as it can be told: one that is stopped keeps nobody waiting.
+    pub(super) fn tell(&mut self, message: FromSupervisor) {
+        // The latest status is all that counts.
+        self.untold
+            .retain(|untold| !matches!(untold, FromSupervisor::Status(_)));
+        self.untold.push_back(message);
+        self.tell_untold();
+    }
+
+    fn tell_untold(&mut self) {
+        let Some(front) = &self.front else {
+            self.untold.clear();
+            return;
+        };
+        while let Some(message) = self.untold.front() {
+            let bytes = wire::encode(message)
+                .ok()
+                .filter(|bytes| bytes.len() <= seqpacket::MAX_MESSAGE)
+                .or_else(|| wire::encode(&FromSupervisor::StatusWritten).ok())
+                .unwrap_or_default();
+            match seqpacket::send(front, &bytes, &[], SendFlags::DONTWAIT) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.watch.wait_for_room(front, Source::Front, true);
+                    return;
+                }
+                // A front end that is gone is heard of.
+                Ok(()) | Err(_) => self.untold.pop_front(),
+            };
+        }
+    }
+
+    /// The front end has read something, perhaps.
+    pub(super) fn tell_again(&mut self) {
+        self.tell_untold();
+        if let Some(front) = self.front.as_ref().filter(|_| self.untold.is_empty()) {
+            self.watch.wait_for_room(front, Source::Front, false);
+        }
     }
 
     pub(super) fn arm_timer(&self) {

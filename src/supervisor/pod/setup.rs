@@ -29,6 +29,15 @@ pub(super) fn become_supervisor() -> io::Result<SingleThread> {
             maximum: Some(0),
         },
     )?;
+    // A container takes five descriptors, and the usual soft limit is 1024.
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    rustix::process::setrlimit(
+        rustix::process::Resource::Nofile,
+        rustix::process::Rlimit {
+            current: descriptors.maximum,
+            ..descriptors
+        },
+    )?;
     rustix::process::chdir("/")?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;

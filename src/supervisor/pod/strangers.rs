@@ -43,8 +43,14 @@ impl Pod {
         for number in unborn {
             self.command_spoke(number, false);
         }
-        for live in self.containers.values_mut() {
-            live.hear(false, &mut self.buffer, &self.watch);
+        let unborn: Vec<u32> = self
+            .containers
+            .values()
+            .filter(|live| live.is_unborn())
+            .map(|live| live.number)
+            .collect();
+        for number in unborn {
+            self.container_spoke(number, false);
         }
     }
 
