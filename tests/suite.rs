@@ -47,6 +47,8 @@ mod budgets;
 mod command_line;
 #[path = "suite/die_together.rs"]
 mod die_together;
+#[path = "suite/environment.rs"]
+mod environment;
 #[path = "suite/exec.rs"]
 mod exec;
 #[path = "suite/exit_codes.rs"]

@@ -247,7 +247,7 @@ const CONTAINER: &[Field] = &[
     works("volumeMounts", Kind::List(&Kind::Object(VOLUME_MOUNT))),
     works("imagePullPolicy", Kind::Text),
     works("securityContext", Kind::Object(SECURITY)),
-    not_yet("envFrom"),
+    works("envFrom", Kind::List(&Kind::Object(ENV_FROM))),
     works("resources", Kind::Object(RESOURCES)),
     note("resizePolicy", "has no effect: containers are not resized"),
     works("restartPolicy", Kind::Text),
@@ -344,8 +344,41 @@ const PORT: &[Field] = &[
 const ENV: &[Field] = &[
     works("name", Kind::Text),
     works("value", Kind::Text),
-    not_yet("valueFrom"),
+    works("valueFrom", Kind::Object(ENV_SOURCE)),
 ];
+
+const ENV_SOURCE: &[Field] = &[
+    works("configMapKeyRef", Kind::Object(KEY_REF)),
+    works("secretKeyRef", Kind::Object(KEY_REF)),
+    works("fieldRef", Kind::Object(FIELD_REF)),
+    works("resourceFieldRef", Kind::Object(RESOURCE_REF)),
+    not_yet("fileKeyRef"),
+];
+
+const KEY_REF: &[Field] = &[
+    works("name", Kind::Text),
+    works("key", Kind::Text),
+    works("optional", Kind::Bool),
+];
+
+const FIELD_REF: &[Field] = &[
+    works("apiVersion", Kind::Text),
+    works("fieldPath", Kind::Text),
+];
+
+const RESOURCE_REF: &[Field] = &[
+    works("containerName", Kind::Text),
+    works("resource", Kind::Text),
+    works("divisor", Kind::Quantity),
+];
+
+const ENV_FROM: &[Field] = &[
+    works("prefix", Kind::Text),
+    works("configMapRef", Kind::Object(OBJECT_REF)),
+    works("secretRef", Kind::Object(OBJECT_REF)),
+];
+
+const OBJECT_REF: &[Field] = &[works("name", Kind::Text), works("optional", Kind::Bool)];
 
 const VOLUME_MOUNT: &[Field] = &[
     works("name", Kind::Text),

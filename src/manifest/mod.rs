@@ -28,6 +28,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::names::{Namespace, ObjectName};
 
+pub(crate) use pod::env::subscript;
 pub use problem::{Positions, Problem, Severity};
 pub use quantity::parse_quantity;
 pub use render::render;

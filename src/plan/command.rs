@@ -38,16 +38,6 @@ pub(super) fn expand(text: &str, variables: &[(String, String)]) -> String {
     result
 }
 
-/// The environment that the pod declares: each value may use those before it.
-pub(super) fn declared<'a>(env: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<(String, String)> {
-    let mut result: Vec<(String, String)> = Vec::new();
-    for (name, value) in env {
-        let value = expand(value, &result);
-        set(&mut result, name, value);
-    }
-    result
-}
-
 /// The environment of the process: the image's, what runtimes add, the pod's.
 pub(super) fn environment(
     image: &ImageConfig,
@@ -74,7 +64,7 @@ pub(super) fn environment(
 }
 
 /// Sets a variable where it is, or at the end.
-fn set(env: &mut Vec<(String, String)>, name: &str, value: String) {
+pub(super) fn set(env: &mut Vec<(String, String)>, name: &str, value: String) {
     match env.iter_mut().find(|(known, _)| known == name) {
         Some((_, old)) => *old = value,
         None => env.push((name.to_owned(), value)),
@@ -137,18 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_sees_only_those_before_it() {
-        let env = declared([("A", "$(B)"), ("B", "2"), ("C", "$(B)$(A)")].into_iter());
-        assert_eq!(env, pairs(&[("A", "$(B)"), ("B", "2"), ("C", "2$(B)")]));
-    }
-
-    #[test]
     fn the_images_environment_is_not_visible_to_references() {
         let image = ImageConfig {
             env: strings(&["I=1", "=x", "noequals"]),
             ..ImageConfig::default()
         };
-        let env = environment(&image, "web", &declared([("A", "$(I)")].into_iter()));
+        let env = environment(&image, "web", &pairs(&[("A", "$(I)")]));
         assert_eq!(
             env,
             pairs(&[

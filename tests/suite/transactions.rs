@@ -261,7 +261,10 @@ fn a_pod_with_more_to_tell_than_a_message_holds_starts_whoever_listens() {
     let mut command = podrun.command();
     command.args(["up", &manifest]);
     let up = Running::start(command, b"");
-    until("there is a pod", || !podrun.pods().is_empty());
+    until("its supervisor has it", || {
+        let mut pods = podrun.pods().into_iter();
+        pods.any(|pod| pod["status"]["containerStatuses"].is_array())
+    });
     // What it does not read must keep nobody, and it must get it later.
     up.signal(Signal::STOP);
     let running = |status: &Value| {

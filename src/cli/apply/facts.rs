@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -12,8 +13,8 @@ use crate::net::address;
 use crate::plan::{self, BackOff, HostFacts};
 use crate::store::Store;
 
-/// What the machine tells a plan; read once per command.
-pub(crate) fn host_facts(ids: Option<u32>) -> HostFacts {
+/// What the machine tells a plan; read once per command. `state` is on the disk of the pods.
+pub(crate) fn host_facts(state: &Path, ids: Option<u32>) -> HostFacts {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     HostFacts {
         hostname: read("/proc/sys/kernel/hostname").trim().to_owned(),
@@ -23,6 +24,13 @@ pub(crate) fn host_facts(ids: Option<u32>) -> HostFacts {
         pod_address: Ipv4Addr::UNSPECIFIED,
         prefix_len: address::PREFIX_LEN,
         id_count: ids,
+        cpus: rustix::thread::sched_getaffinity(None).map_or(1, |cpus| u64::from(cpus.count())),
+        memory: {
+            let system = rustix::system::sysinfo();
+            system.totalram.saturating_mul(u64::from(system.mem_unit))
+        },
+        storage: rustix::fs::statvfs(state)
+            .map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize)),
     }
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
         ));
     }
     let mut prepared = Prepared {
-        host: facts::host_facts(ids.id_count()),
+        host: facts::host_facts(store.state_dir(), ids.id_count()),
         store,
         ids,
         sources,
@@ -243,11 +243,42 @@ impl Wanted {
 }
 
 impl Prepared {
+    /// The objects that a Pod names: those of these files, and of the others what is stored.
+    fn objects_of(&self, wanted: &Wanted) -> Result<plan::Objects, Failure> {
+        let mut found = plan::Objects::new();
+        let spec = wanted.checked.pod.spec.iter();
+        for (kind, name) in spec.flat_map(plan::named_objects) {
+            let Ok(object_name) = ObjectName::new(name.as_str()) else {
+                continue;
+            };
+            let stored_kind = match kind {
+                plan::ObjectKind::ConfigMap => Kind::ConfigMap,
+                plan::ObjectKind::Secret => Kind::Secret,
+            };
+            let mut ours = self.objects.iter().map(|(object, _)| object);
+            let data = match ours.find(|object| {
+                object.kind == stored_kind
+                    && object.namespace == wanted.namespace
+                    && object.name == object_name
+            }) {
+                Some(object) => Some(plan::ObjectData::of(kind, &object.value)),
+                None => self
+                    .store
+                    .object(stored_kind, &wanted.namespace, &object_name)
+                    .map_err(Failure::internal)?
+                    .map(|object| plan::ObjectData::of(kind, &object.value)),
+            };
+            found.extend(data.map(|data| ((kind, name), data)));
+        }
+        Ok(found)
+    }
+
     fn plan(&self, wanted: &Wanted, uid: &PodUid, address: Ipv4Addr) -> Result<PodPlan, Failure> {
         let host = HostFacts {
             pod_address: address,
             ..self.host.clone()
         };
+        let objects = self.objects_of(wanted)?;
         let input = plan::Input {
             pod: &wanted.checked.pod,
             namespace: &wanted.namespace,
@@ -255,6 +286,7 @@ impl Prepared {
             uid,
             folder: wanted.checked.folder.as_deref(),
             images: &self.images,
+            objects: &objects,
             host: &host,
             publish: &self.publish,
             back_off: self.back_off,

@@ -131,7 +131,7 @@ fn plan_container(
     let written: Pod = serde_json::from_value(value).map_err(Failure::internal)?;
     let host = plan::HostFacts {
         pod_address: pod.record.address.unwrap_or(Ipv4Addr::UNSPECIFIED),
-        ..facts::host_facts(ids.id_count())
+        ..facts::host_facts(store.state_dir(), ids.id_count())
     };
     let input = plan::Input {
         pod: &written,
@@ -140,6 +140,7 @@ fn plan_container(
         uid: &pod.record.uid,
         folder: None,
         images: &images,
+        objects: &plan::Objects::new(),
         host: &host,
         publish: &[],
         back_off: facts::back_off()?,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
-use super::{Rules, life, ports, volumes};
+use super::{Rules, env, life, ports, volumes};
 use crate::names::check_dns_label;
 
 /// What an init container may not have unless it is a sidecar.
@@ -85,22 +85,7 @@ fn check_container(path: &str, container: &Container, spec: &PodSpec, rules: &mu
             rules.plain_text(&format!("{path}.{field}[{index}]"), text);
         }
     }
-    for (index, variable) in container.env.iter().flatten().enumerate() {
-        let path = format!("{path}.env[{index}]");
-        let printable = |c: char| (' '..='~').contains(&c) && c != '=';
-        if variable.name.is_empty() {
-            rules.error(&format!("{path}.name"), "is required");
-        } else if !variable.name.chars().all(printable) {
-            rules.error(
-                &format!("{path}.name"),
-                "must consist of printable ASCII characters other than '='",
-            );
-        }
-        rules.plain_text(
-            &format!("{path}.value"),
-            variable.value.as_deref().unwrap_or_default(),
-        );
-    }
+    env::check(path, container, rules);
     if let Some(security) = &container.security_context {
         rules.id(
             &format!("{path}.securityContext.runAsUser"),

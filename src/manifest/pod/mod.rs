@@ -1,6 +1,7 @@
 //! The rules for a Pod (validation.go `ValidatePod`), as far as its fields work here.
 
 mod containers;
+pub(crate) mod env;
 mod handlers;
 mod life;
 mod ports;
@@ -263,6 +264,11 @@ mod tests {
                 }
             })
             .collect()
+    }
+
+    /// The first error of a Pod with this spec.
+    pub(super) fn first_error(spec: &str) -> String {
+        errors(spec).into_iter().next().unwrap_or_default()
     }
 
     /// Each spec has exactly this error, or none when it is empty.

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
+use super::env;
 use super::life;
 use super::volume::clean_text;
 use super::{Input, PlanProblem, problem};
@@ -48,13 +49,8 @@ pub(super) fn plan(
         return None;
     };
 
-    let declared = command::declared(
-        container
-            .env
-            .iter()
-            .flatten()
-            .map(|var| (var.name.as_str(), var.value.as_deref().unwrap_or_default())),
-    );
+    let facts = env::Facts { input, address };
+    let declared = env::declared(path, container, &facts, problems);
     let argv = command::argv(
         &image.config,
         container.command.as_deref(),

@@ -1,6 +1,7 @@
 //! The plan of a Pod.
 
 mod container;
+mod env;
 mod life;
 mod ports;
 mod volume;
@@ -12,8 +13,8 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::{
-    BackOff, ContainerPlan, EtcFiles, Network, PLAN_VERSION, PodPlan, PresentImage, PublishedPort,
-    RestartPolicy, Role, files,
+    BackOff, ContainerPlan, EtcFiles, Network, Objects, PLAN_VERSION, PodPlan, PresentImage,
+    PublishedPort, RestartPolicy, Role, files,
 };
 use crate::names::{ContainerName, Namespace, ObjectName, PodUid};
 
@@ -34,6 +35,12 @@ pub struct HostFacts {
     pub prefix_len: u8,
     /// How many ids exist in the pod, when it is not all of them.
     pub id_count: Option<u32>,
+    /// Processors.
+    pub cpus: u64,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Bytes of the disk that pods are kept on.
+    pub storage: u64,
 }
 
 /// What a plan is made of.
@@ -51,6 +58,8 @@ pub struct Input<'a> {
     pub folder: Option<&'a Path>,
     /// The images, by the reference as it is written.
     pub images: &'a BTreeMap<String, PresentImage>,
+    /// The `ConfigMap`s and Secrets that it names, as far as they exist.
+    pub objects: &'a Objects,
     /// The machine.
     pub host: &'a HostFacts,
     /// `--publish`.
@@ -251,7 +260,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::plan::{ImageConfig, RootSource};
+    use crate::plan::{ImageConfig, ObjectData, ObjectKind, RootSource};
 
     /// The plan of a Pod with this spec on a machine with the image `i`, at 10.0.0.7; the machine
     /// is 192.0.2.1.
@@ -263,7 +272,24 @@ mod tests {
         spec: &Value,
         stop_signal: &str,
     ) -> Result<PodPlan, Vec<PlanProblem>> {
-        let pod: Pod = serde_json::from_value(json!({"spec": spec})).unwrap();
+        let metadata = json!({ "labels": {"app": "web"}, "annotations": {"a/b": "x\ny"} });
+        let pod: Pod = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
+        let objects = Objects::from([
+            (
+                (ObjectKind::ConfigMap, "map".to_owned()),
+                ObjectData::of(
+                    ObjectKind::ConfigMap,
+                    &json!({"data": {"a": "1", "b.c": "$(a)"}, "binaryData": {"bin": "/w=="}}),
+                ),
+            ),
+            (
+                (ObjectKind::Secret, "secret".to_owned()),
+                ObjectData::of(
+                    ObjectKind::Secret,
+                    &json!({"data": {"a": "c2VjcmV0", "word": "d29yZA==", "raw": "/w=="}}),
+                ),
+            ),
+        ]);
         let image = PresentImage {
             image_id: "sha256:00".to_owned(),
             config: ImageConfig {
@@ -281,6 +307,9 @@ mod tests {
             pod_address: Ipv4Addr::new(10, 0, 0, 7),
             prefix_len: 24,
             id_count: None,
+            cpus: 2,
+            memory: 3 << 30,
+            storage: 5 << 30,
         };
         build(&Input {
             pod: &pod,
@@ -289,6 +318,7 @@ mod tests {
             uid: &PodUid::new("01234567-89ab-4def-8123-456789abcdef").unwrap(),
             folder: None,
             images: &BTreeMap::from([("i".to_owned(), image)]),
+            objects: &objects,
             host: &host,
             publish: &[],
             back_off: BackOff::default(),
