@@ -1,7 +1,10 @@
 //! Images from files: OCI layouts and archives, `docker save` archives, root file systems.
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -18,6 +21,9 @@ use crate::stage::unpack::decompress;
 
 /// The largest archive that is taken apart, as a bound for what a wrong file can cost.
 const MAX_ENTRIES: usize = 10_000;
+
+/// The most bytes of a header that says something of the next entry.
+const MAX_HEADERS: u64 = 64 * 1024;
 
 /// Loads one image out of a layout or archive.
 ///
@@ -117,7 +123,12 @@ fn extract(store: &ImageStore, path: &Path) -> Result<Staged<'static>, ImageErro
     let staged = store.stage("load", None)?;
     std::fs::create_dir(&staged.path).map_err(ImageError::io("made", &staged.path))?;
     let mut archive = tar::Archive::new(reader);
-    let entries = archive.entries().map_err(|error| bad(error.to_string()))?;
+    // Raw: `tar` would read a long name into memory whatever its length is.
+    let entries = archive
+        .entries()
+        .map_err(|error| bad(error.to_string()))?
+        .raw(true);
+    let mut announced = Announced::default();
     for (count, entry) in entries.enumerate() {
         if count >= MAX_ENTRIES {
             return Err(bad(
@@ -125,7 +136,11 @@ fn extract(store: &ImageStore, path: &Path) -> Result<Staged<'static>, ImageErro
             ));
         }
         let mut entry = entry.map_err(|error| bad(error.to_string()))?;
-        let name = entry.path_bytes().into_owned();
+        if announced.note(&mut entry).map_err(&bad)? {
+            continue;
+        }
+        let Announced { path, link } = std::mem::take(&mut announced);
+        let name = path.unwrap_or_else(|| entry.path_bytes().into_owned());
         let name = String::from_utf8(name).map_err(|_| bad("a name is not UTF-8".to_owned()))?;
         let parts: Vec<&str> = name
             .split('/')
@@ -156,19 +171,72 @@ fn extract(store: &ImageStore, path: &Path) -> Result<Staged<'static>, ImageErro
             }
             // `docker save` links a layer that occurs twice to the first one.
             tar::EntryType::Symlink => {
-                let link = entry
-                    .link_name()
-                    .ok()
-                    .flatten()
+                let link = link
+                    .or_else(|| entry.link_name_bytes().map(Cow::into_owned))
                     .ok_or_else(|| bad("a link leads nowhere".to_owned()))?;
                 // Followed only by opens that cannot leave the folder.
-                std::os::unix::fs::symlink(link, &target)
+                std::os::unix::fs::symlink(OsStr::from_bytes(&link), &target)
                     .map_err(ImageError::io("made", &target))?;
             }
             _ => {}
         }
     }
     Ok(staged)
+}
+
+/// What the entries before one say of it.
+#[derive(Default)]
+struct Announced {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+}
+
+impl Announced {
+    /// Reads an entry that says something of the next one; false for any other.
+    fn note(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<bool, String> {
+        let kind = entry.header().entry_type();
+        if !matches!(
+            kind,
+            tar::EntryType::GNULongName
+                | tar::EntryType::GNULongLink
+                | tar::EntryType::XHeader
+                | tar::EntryType::XGlobalHeader
+        ) {
+            return Ok(false);
+        }
+        if entry.size() > MAX_HEADERS {
+            return Err("the headers of an entry are larger than 64 KiB".to_owned());
+        }
+        let mut bytes = Vec::new();
+        entry
+            .take(MAX_HEADERS)
+            .read_to_end(&mut bytes)
+            .map_err(|error| error.to_string())?;
+        match kind {
+            tar::EntryType::XHeader => {
+                for record in tar::PaxExtensions::new(&bytes) {
+                    let record = record.map_err(|error| error.to_string())?;
+                    let value = Some(record.value_bytes().to_vec());
+                    match record.key_bytes() {
+                        b"path" => self.path = value,
+                        b"linkpath" => self.link = value,
+                        b"size" => return Err("a file is larger than 8 GiB".to_owned()),
+                        _ => {}
+                    }
+                }
+            }
+            tar::EntryType::XGlobalHeader => {}
+            _ => {
+                bytes.truncate(bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len()));
+                if kind == tar::EntryType::GNULongName {
+                    self.path = Some(bytes);
+                } else {
+                    self.link = Some(bytes);
+                }
+            }
+        }
+        Ok(true)
+    }
 }
 
 fn need_name(

@@ -327,6 +327,33 @@ fn an_archive_that_links_out_of_its_folder_is_refused() {
 }
 
 #[test]
+fn an_archive_with_a_name_without_end_is_refused() {
+    let podrun = Podrun::empty();
+    let long = "x/".repeat(40 * 1024);
+    for entries in [[Entry::File(&long, b"")], [Entry::Link("a", &long)]] {
+        let bytes = forge::tar(&entries);
+        let name = "localhost/long:1".to_owned();
+        podrun
+            .try_load(&forge::Archive { name, bytes })
+            .code(1)
+            .says("the headers of an entry are larger than 64 KiB");
+    }
+}
+
+#[test]
+fn an_archive_with_long_names_is_loaded() {
+    let podrun = Podrun::empty();
+    let mut archive = forge::probe_image("localhost/long-names:1");
+    // What nobody asks for is passed over, whatever it is called.
+    let long = "x".repeat(200);
+    let more = forge::tar(&[Entry::File(&long, b"x"), Entry::Link("to", &long)]);
+    archive
+        .bytes
+        .splice(..0, more[..more.len() - 1024].iter().copied());
+    podrun.load(&archive);
+}
+
+#[test]
 fn a_device_of_a_layer_is_no_device() {
     let podrun = Podrun::empty();
     let image = "localhost/kmem:1";
