@@ -377,7 +377,7 @@ fn only_the_command_line_prints() {
 #[test]
 fn no_file_is_too_long_to_read() {
     /// Tables may be as long as what they list.
-    const TABLES: &[&str] = &[];
+    const TABLES: &[&str] = &["manifest/fields.rs"];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut wrong = Vec::new();
     for (_, path, _) in sources() {

@@ -14,7 +14,12 @@ pub(super) fn apply(spec: &mut PodSpec) {
     spec.termination_grace_period_seconds.get_or_insert(30);
     let host_network = spec.host_network == Some(true);
     for volume in spec.volumes.iter_mut().flatten() {
-        if volume.host_path.is_none() && volume.empty_dir.is_none() {
+        let has_source = volume.host_path.is_some()
+            || volume.config_map.is_some()
+            || volume.secret.is_some()
+            || volume.downward_api.is_some()
+            || volume.projected.is_some();
+        if !has_source && volume.empty_dir.is_none() {
             volume.empty_dir = Some(EmptyDirVolumeSource::default());
         }
     }

@@ -410,6 +410,51 @@ const SECURITY: &[Field] = &[
     refused("windowsOptions", "is for Windows", None),
 ];
 
+const KEY_TO_PATH: &[Field] = &[
+    works("key", Kind::Text),
+    works("path", Kind::Text),
+    works("mode", Kind::Int32),
+    not_yet("user"),
+];
+
+const DOWNWARD_FILE: &[Field] = &[
+    works("path", Kind::Text),
+    works("fieldRef", Kind::Object(FIELD_REF)),
+    works("resourceFieldRef", Kind::Object(RESOURCE_REF)),
+    works("mode", Kind::Int32),
+    not_yet("user"),
+];
+
+const PROJECTED_OBJECT: &[Field] = &[
+    works("name", Kind::Text),
+    works("items", Kind::List(&Kind::Object(KEY_TO_PATH))),
+    works("optional", Kind::Bool),
+];
+
+const PROJECTION: &[Field] = &[
+    works("configMap", Kind::Object(PROJECTED_OBJECT)),
+    works("secret", Kind::Object(PROJECTED_OBJECT)),
+    works(
+        "downwardAPI",
+        Kind::Object(&[works("items", Kind::List(&Kind::Object(DOWNWARD_FILE)))]),
+    ),
+    refused(
+        "serviceAccountToken",
+        "needs an API server that signs tokens",
+        Some("put a token of your own into a Secret"),
+    ),
+    refused(
+        "clusterTrustBundle",
+        "needs the certificates of a cluster",
+        Some("put the certificates into a ConfigMap"),
+    ),
+    refused(
+        "podCertificate",
+        "needs a signer of a cluster",
+        Some("put a certificate into a Secret"),
+    ),
+];
+
 const VOLUME: &[Field] = &[
     works("name", Kind::Text),
     works(
@@ -424,10 +469,42 @@ const VOLUME: &[Field] = &[
         "hostPath",
         Kind::Object(&[works("path", Kind::Text), works("type", Kind::Text)]),
     ),
-    not_yet("configMap"),
-    not_yet("secret"),
-    not_yet("downwardAPI"),
-    not_yet("projected"),
+    works(
+        "configMap",
+        Kind::Object(&[
+            works("name", Kind::Text),
+            works("items", Kind::List(&Kind::Object(KEY_TO_PATH))),
+            works("defaultMode", Kind::Int32),
+            works("optional", Kind::Bool),
+            not_yet("defaultUser"),
+        ]),
+    ),
+    works(
+        "secret",
+        Kind::Object(&[
+            works("secretName", Kind::Text),
+            works("items", Kind::List(&Kind::Object(KEY_TO_PATH))),
+            works("defaultMode", Kind::Int32),
+            works("optional", Kind::Bool),
+            not_yet("defaultUser"),
+        ]),
+    ),
+    works(
+        "downwardAPI",
+        Kind::Object(&[
+            works("items", Kind::List(&Kind::Object(DOWNWARD_FILE))),
+            works("defaultMode", Kind::Int32),
+            not_yet("defaultUser"),
+        ]),
+    ),
+    works(
+        "projected",
+        Kind::Object(&[
+            works("sources", Kind::List(&Kind::Object(PROJECTION))),
+            works("defaultMode", Kind::Int32),
+            not_yet("defaultUser"),
+        ]),
+    ),
     not_yet("persistentVolumeClaim"),
     not_yet("ephemeral"),
     not_yet("image"),

@@ -10,10 +10,10 @@ mod pod_plan;
 mod signal;
 mod user;
 
-pub use build::{HostFacts, Input, PlanProblem, build, build_ephemeral};
+pub use build::{HostFacts, Input, PlanProblem, build, build_ephemeral, projected_volumes};
 pub use image_config::*;
 pub use life::*;
-pub use objects::{ObjectData, ObjectKind, Objects, named_objects};
+pub use objects::{ObjectData, ObjectKind, Objects, named_objects, objects_of_volumes};
 pub use pod_plan::*;
 pub use signal::name as signal_name;
 pub use user::{ResolvedUser, UserError, resolve_user};

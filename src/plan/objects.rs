@@ -68,9 +68,34 @@ impl ObjectData {
 /// The objects that a Pod may use, by kind and name.
 pub type Objects = BTreeMap<(ObjectKind, String), ObjectData>;
 
-/// The objects that the environments of a Pod's containers name.
-pub fn named_objects(spec: &PodSpec) -> BTreeSet<(ObjectKind, String)> {
+/// The objects that the volumes of a Pod name.
+pub fn objects_of_volumes(spec: &PodSpec) -> BTreeSet<(ObjectKind, String)> {
     let mut names = BTreeSet::new();
+    for volume in spec.volumes.iter().flatten() {
+        let map = volume.config_map.iter();
+        names.extend(map.map(|map| (ObjectKind::ConfigMap, map.name.clone())));
+        let secret = volume
+            .secret
+            .iter()
+            .filter_map(|secret| secret.secret_name.clone());
+        names.extend(secret.map(|name| (ObjectKind::Secret, name)));
+        let projected = volume
+            .projected
+            .iter()
+            .flat_map(|projected| &projected.sources);
+        for source in projected.flatten() {
+            let map = source.config_map.iter();
+            names.extend(map.map(|map| (ObjectKind::ConfigMap, map.name.clone())));
+            let secret = source.secret.iter();
+            names.extend(secret.map(|secret| (ObjectKind::Secret, secret.name.clone())));
+        }
+    }
+    names
+}
+
+/// The objects that a Pod's volumes and the environments of its containers name.
+pub fn named_objects(spec: &PodSpec) -> BTreeSet<(ObjectKind, String)> {
+    let mut names = objects_of_volumes(spec);
     let inits = spec.init_containers.iter().flatten();
     for container in inits.chain(&spec.containers) {
         for source in container.env_from.iter().flatten() {

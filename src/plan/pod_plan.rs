@@ -4,6 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{Console, ContainerRestart, Hooks, Probes, Role, TerminationMessage};
@@ -144,6 +146,47 @@ pub enum VolumeSource {
         /// What must be there.
         kind: HostPathType,
     },
+    /// Files that podrun writes and containers read: a configMap, secret, downwardAPI or projected
+    /// volume.
+    Projected {
+        /// The files; no path is the beginning of another.
+        files: Vec<ProjectedFile>,
+    },
+}
+
+/// One file of a volume that podrun writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectedFile {
+    /// Relative, without `.` and `..`.
+    pub path: String,
+    /// Its permission bits, whatever the umask is.
+    pub mode: u32,
+    /// What is in it.
+    pub content: FileContent,
+}
+
+/// What is in a file, and in no log: its `Debug` form is its length.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FileContent(pub Vec<u8>);
+
+impl std::fmt::Debug for FileContent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl Serialize for FileContent {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for FileContent {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = BASE64_STANDARD.decode(text);
+        bytes.map(Self).map_err(serde::de::Error::custom)
+    }
 }
 
 /// `hostPath.type`.

@@ -138,8 +138,8 @@ pub(super) fn unmount(plan: &PodPlan, places: &Places) {
         .volumes
         .iter()
         .filter_map(|volume| match volume.source {
-            VolumeSource::EmptyDirMemory { .. } => {
-                Some(volume::empty_dir_path(&places.pod_dir, &volume.name))
+            VolumeSource::EmptyDirMemory { .. } | VolumeSource::Projected { .. } => {
+                Some(volume::volume_path(&places.pod_dir, &volume.name))
             }
             VolumeSource::EmptyDirDisk { .. } | VolumeSource::HostPath { .. } => None,
         });

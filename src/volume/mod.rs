@@ -1,6 +1,7 @@
 //! Volumes: made on the host's side once for a pod, handed to each container as detached mounts.
 
 mod host_path;
+mod projected;
 
 use std::fmt;
 use std::io;
@@ -11,7 +12,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::MountAttrFlags;
 
 use crate::names::VolumeName;
-use crate::plan::{ContainerPlan, HostPathType, PodPlan, VolumePlan, VolumeSource};
+use crate::plan::{ContainerPlan, HostPathType, PodPlan, ProjectedFile, VolumePlan, VolumeSource};
 use crate::sys::mount::{Depth, add_attributes, attach, clone_tree, new_filesystem};
 
 /// A volume that cannot be made.
@@ -38,8 +39,8 @@ fn error(volume: &VolumeName, message: impl Into<String>) -> VolumeError {
     }
 }
 
-/// Where an emptyDir is.
-pub fn empty_dir_path(pod_dir: &Path, volume: &VolumeName) -> PathBuf {
+/// Where a volume of the pod's own is.
+pub fn volume_path(pod_dir: &Path, volume: &VolumeName) -> PathBuf {
     pod_dir.join("volumes").join(volume.as_str())
 }
 
@@ -51,11 +52,19 @@ pub fn materialise(plan: &PodPlan, pod_dir: &Path) -> Result<(), VolumeError> {
     for volume in &plan.volumes {
         match &volume.source {
             VolumeSource::EmptyDirDisk { .. } => {
-                make_empty_dir(pod_dir, volume).map_err(|e| error(&volume.name, e.to_string()))?;
+                make_directory(pod_dir, volume, 0o777)
+                    .map_err(|e| error(&volume.name, e.to_string()))?;
             }
             VolumeSource::EmptyDirMemory { size_limit } => {
-                make_empty_dir(pod_dir, volume)
-                    .and_then(|()| mount_memory(pod_dir, volume, *size_limit))
+                make_directory(pod_dir, volume, 0o777)
+                    .and_then(|()| mount_memory(pod_dir, volume, "0777", *size_limit))
+                    .map_err(|e| error(&volume.name, e.to_string()))?;
+            }
+            // In memory, as the kubelet has secrets: what is written there stays on no disk.
+            VolumeSource::Projected { files } => {
+                make_directory(pod_dir, volume, 0o755)
+                    .and_then(|()| mount_memory(pod_dir, volume, "0755", None))
+                    .and_then(|()| write_files(pod_dir, &volume.name, files))
                     .map_err(|e| error(&volume.name, e.to_string()))?;
             }
             VolumeSource::HostPath { path, kind } => {
@@ -66,16 +75,38 @@ pub fn materialise(plan: &PodPlan, pod_dir: &Path) -> Result<(), VolumeError> {
     Ok(())
 }
 
-fn make_empty_dir(pod_dir: &Path, volume: &VolumePlan) -> io::Result<()> {
-    let path = empty_dir_path(pod_dir, &volume.name);
+/// Makes a volume's directory. An emptyDir has mode 0777 whatever the umask is (`perm` in the
+/// kubelet's `empty_dir.go`).
+fn make_directory(pod_dir: &Path, volume: &VolumePlan, mode: u32) -> io::Result<()> {
+    let path = volume_path(pod_dir, &volume.name);
     rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700))?;
-    // Kubernetes' mode for an emptyDir, whatever the umask is (`emptyDir.perm`, empty_dir.go).
-    Ok(rustix::fs::chmod(&path, Mode::from_raw_mode(0o777))?)
+    Ok(rustix::fs::chmod(&path, Mode::from_raw_mode(mode))?)
 }
 
-fn mount_memory(pod_dir: &Path, volume: &VolumePlan, limit: Option<u64>) -> io::Result<()> {
+/// Writes the files of a volume that podrun writes, for the first time or anew: who reads them sees
+/// all of the old ones or all of the new ones.
+///
+/// # Errors
+/// As `open(2)`, `write(2)` and `rename(2)`; the files are what they were then.
+pub fn write_files(pod_dir: &Path, volume: &VolumeName, files: &[ProjectedFile]) -> io::Result<()> {
+    let directory = rustix::fs::openat2(
+        CWD,
+        volume_path(pod_dir, volume),
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_MAGICLINKS,
+    )?;
+    projected::write(directory.as_fd(), files, jiff::Timestamp::now())
+}
+
+fn mount_memory(
+    pod_dir: &Path,
+    volume: &VolumePlan,
+    mode: &str,
+    limit: Option<u64>,
+) -> io::Result<()> {
     let size = limit.map(|bytes| bytes.to_string());
-    let mut options = vec![("mode", "0777")];
+    let mut options = vec![("mode", mode)];
     if let Some(size) = &size {
         options.push(("size", size.as_str()));
     }
@@ -84,7 +115,7 @@ fn mount_memory(pod_dir: &Path, volume: &VolumePlan, limit: Option<u64>) -> io::
         &options,
         MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID,
     )?;
-    let target = open_directory(&empty_dir_path(pod_dir, &volume.name))?;
+    let target = open_directory(&volume_path(pod_dir, &volume.name))?;
     attach(tmpfs.as_fd(), target.as_fd())
 }
 
@@ -119,8 +150,10 @@ pub fn open_trees(
         };
         let wrap = |e: io::Error| error(&mount.volume, e.to_string());
         let (source, depth, is_device) = match &volume.source {
-            VolumeSource::EmptyDirDisk { .. } | VolumeSource::EmptyDirMemory { .. } => {
-                let path = empty_dir_path(pod_dir, &volume.name);
+            VolumeSource::EmptyDirDisk { .. }
+            | VolumeSource::EmptyDirMemory { .. }
+            | VolumeSource::Projected { .. } => {
+                let path = volume_path(pod_dir, &volume.name);
                 (open_directory(&path).map_err(wrap)?, Depth::Single, false)
             }
             VolumeSource::HostPath { path, kind } => {
@@ -135,7 +168,7 @@ pub fn open_trees(
             add_attributes(tree.as_fd(), MountAttrFlags::MOUNT_ATTR_NODEV, depth).map_err(wrap)?;
         }
         // Kubernetes' readOnly is not recursive; recursiveReadOnly is a field of its own.
-        if mount.read_only {
+        if mount.read_only || matches!(volume.source, VolumeSource::Projected { .. }) {
             add_attributes(
                 tree.as_fd(),
                 MountAttrFlags::MOUNT_ATTR_RDONLY,

@@ -34,12 +34,7 @@ fn own_processes(podrun: &Podrun) -> Vec<Process> {
 /// Anonymous memory of all of them, in KiB, once it stays as it is: a command that has returned
 /// may still be heard by the supervisor.
 fn anonymous(podrun: &Podrun) -> u64 {
-    let look = || -> u64 {
-        own_processes(podrun)
-            .iter()
-            .filter_map(own_memory)
-            .sum()
-    };
+    let look = || -> u64 { own_processes(podrun).iter().filter_map(own_memory).sum() };
     let mut before = look();
     until("the memory stays as it is", || {
         let now = look();

@@ -21,6 +21,15 @@ const FIELDS: &[&str] = &[
     "status.podIPs",
 ];
 
+/// `validVolumeDownwardAPIFieldPathExpressions`.
+const VOLUME_FIELDS: &[&str] = &[
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "metadata.labels",
+    "metadata.annotations",
+];
+
 /// `validContainerResourceFieldPathExpressions`, without the hugepages of a size.
 const RESOURCES: &[&str] = &[
     "limits.cpu",
@@ -82,7 +91,7 @@ fn check_name(path: &str, name: &str, rules: &mut Rules<'_>) {
     }
 }
 
-fn check_object(path: &str, name: &str, rules: &mut Rules<'_>) {
+pub(super) fn check_object(path: &str, name: &str, rules: &mut Rules<'_>) {
     if name.is_empty() {
         rules.error(path, "is required");
     } else if let Err(error) = check_dns_subdomain(name) {
@@ -90,7 +99,7 @@ fn check_object(path: &str, name: &str, rules: &mut Rules<'_>) {
     }
 }
 
-fn check_key(path: &str, key: &str, rules: &mut Rules<'_>) {
+pub(super) fn check_key(path: &str, key: &str, rules: &mut Rules<'_>) {
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if key.is_empty() {
         rules.error(path, "is required");
@@ -105,7 +114,12 @@ fn check_key(path: &str, key: &str, rules: &mut Rules<'_>) {
 /// `validateEnvVarValueFrom`.
 fn check_source(path: &str, source: &EnvVarSource, rules: &mut Rules<'_>) {
     if let Some(field) = &source.field_ref {
-        check_field(&format!("{path}.fieldRef"), field, rules);
+        check_field(
+            &format!("{path}.fieldRef"),
+            field,
+            Place::Environment,
+            rules,
+        );
     }
     if let Some(resource) = &source.resource_field_ref {
         check_resource(&format!("{path}.resourceFieldRef"), resource, rules);
@@ -145,7 +159,19 @@ pub(crate) fn subscript(path: &str) -> Option<(&str, &str)> {
     matches!(field, "metadata.labels" | "metadata.annotations").then_some((field, key))
 }
 
-fn check_field(path: &str, field: &ObjectFieldSelector, rules: &mut Rules<'_>) {
+/// Where a field of the pod is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Environment,
+    Volume,
+}
+
+pub(super) fn check_field(
+    path: &str,
+    field: &ObjectFieldSelector,
+    place: Place,
+    rules: &mut Rules<'_>,
+) {
     if let Some(version) = field
         .api_version
         .as_deref()
@@ -154,24 +180,25 @@ fn check_field(path: &str, field: &ObjectFieldSelector, rules: &mut Rules<'_>) {
         let message = format!("`{}` is not v1", version.escape_debug());
         rules.error(&format!("{path}.apiVersion"), message);
     }
+    let (fields, what) = match place {
+        Place::Environment => (FIELDS, "an environment"),
+        Place::Volume => (VOLUME_FIELDS, "a volume"),
+    };
     let at = format!("{path}.fieldPath");
     let wanted = field.field_path.as_str();
     if wanted.is_empty() {
         rules.error(&at, "is required");
-    } else if !FIELDS.contains(&wanted) && subscript(wanted).is_none() {
-        let message = format!(
-            "`{}` cannot be had in an environment",
-            wanted.escape_debug()
-        );
+    } else if !fields.contains(&wanted) && subscript(wanted).is_none() {
+        let message = format!("`{}` cannot be had in {what}", wanted.escape_debug());
         let hint = format!(
             "use one of {}, metadata.labels['<KEY>'], metadata.annotations['<KEY>']",
-            FIELDS.join(", ")
+            fields.join(", ")
         );
         rules.error_hint(&at, message, hint);
     }
 }
 
-fn check_resource(path: &str, resource: &ResourceFieldSelector, rules: &mut Rules<'_>) {
+pub(super) fn check_resource(path: &str, resource: &ResourceFieldSelector, rules: &mut Rules<'_>) {
     let at = format!("{path}.resource");
     let wanted = resource.resource.as_str();
     let is_hugepages =

@@ -5,6 +5,7 @@ pub(crate) mod env;
 mod handlers;
 mod life;
 mod ports;
+mod projections;
 mod volumes;
 
 use std::net::IpAddr;

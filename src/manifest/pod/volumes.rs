@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
-use super::Rules;
+use super::{Rules, projections};
 use crate::manifest::parse_quantity;
 use crate::names::check_dns_label;
 
@@ -23,9 +23,18 @@ pub(super) fn check(spec: &PodSpec, rules: &mut Rules<'_>) {
                 format!("another volume is named `{}`", volume.name),
             );
         }
-        if volume.empty_dir.is_some() && volume.host_path.is_some() {
+        let sources = [
+            volume.empty_dir.is_some(),
+            volume.host_path.is_some(),
+            volume.config_map.is_some(),
+            volume.secret.is_some(),
+            volume.downward_api.is_some(),
+            volume.projected.is_some(),
+        ];
+        if sources.into_iter().filter(|is_given| *is_given).count() > 1 {
             rules.error(&path, "has more than one source");
         }
+        projections::check(&path, volume, rules);
         if let Some(empty) = &volume.empty_dir {
             match empty.medium.as_deref() {
                 None | Some("" | "Memory") => {}

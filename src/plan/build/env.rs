@@ -1,14 +1,12 @@
 //! What a container finds in its environment (`makeEnvironmentVariables` of the kubelet).
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::{
     Container, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector,
 };
 
 use super::{Input, PlanProblem, problem};
 use crate::manifest::{parse_quantity, subscript};
-use crate::plan::{ObjectKind, command};
+use crate::plan::{ObjectData, ObjectKind, command};
 
 /// What the values are taken from.
 pub(super) struct Facts<'a> {
@@ -45,11 +43,11 @@ pub(super) fn declared(
             (None, None) => continue,
         };
         let path = format!("{path}.{field}.name");
-        let Some(data) = object(&path, kind, name, optional, facts, problems) else {
+        let Some(object) = object(&path, kind, name, optional, facts, problems) else {
             continue;
         };
         let prefix = source.prefix.as_deref().unwrap_or_default();
-        for (key, value) in data {
+        for (key, value) in &object.data {
             if let Some(value) = text(&path, &format!("key `{key}` of it"), value, problems) {
                 command::set(&mut result, &format!("{prefix}{key}"), value);
             }
@@ -103,7 +101,7 @@ fn sourced(
         return None;
     };
     let path = format!("{path}.{field}");
-    let data = object(
+    let object = object(
         &format!("{path}.name"),
         kind,
         name,
@@ -111,39 +109,50 @@ fn sourced(
         facts,
         problems,
     )?;
-    let path = format!("{path}.key");
+    let data = &object.data;
     match data.get(key) {
-        Some(value) => text(&path, "its value", value, problems),
+        Some(value) => text(&format!("{path}.key"), "its value", value, problems),
         None if optional == Some(true) => None,
         None => {
             let keys: Vec<&str> = data.keys().map(String::as_str).collect();
-            let message = format!("{}/{name} has no key `{key}`", kind.word());
-            let hint = match keys
-                .iter()
-                .find(|known| strsim::jaro_winkler(known, key) >= 0.8)
-            {
-                Some(near) => format!("did you mean `{near}`?"),
-                None if keys.is_empty() => "it has no keys".to_owned(),
-                None => format!("it has {}", keys.join(", ")),
-            };
-            problems.push(PlanProblem {
-                path,
-                message,
-                hint: Some(hint),
-            });
+            problems.push(missing_key(&path, kind, name, key, &keys));
             None
         }
     }
 }
 
-fn object<'a>(
+/// An object has no such key; `path` is what names it.
+pub(super) fn missing_key(
+    path: &str,
+    kind: ObjectKind,
+    name: &str,
+    key: &str,
+    keys: &[&str],
+) -> PlanProblem {
+    let near = keys
+        .iter()
+        .find(|known| strsim::jaro_winkler(known, key) >= 0.8);
+    let hint = match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if keys.is_empty() => "it has no keys".to_owned(),
+        None => format!("it has {}", keys.join(", ")),
+    };
+    PlanProblem {
+        path: format!("{path}.key"),
+        message: format!("{}/{name} has no key `{key}`", kind.word()),
+        hint: Some(hint),
+    }
+}
+
+/// The object of a name, which must be there unless it is optional.
+pub(super) fn object<'a>(
     path: &str,
     kind: ObjectKind,
     name: &str,
     optional: Option<bool>,
     facts: &Facts<'a>,
     problems: &mut Vec<PlanProblem>,
-) -> Option<&'a BTreeMap<String, Vec<u8>>> {
+) -> Option<&'a ObjectData> {
     let found = facts.input.objects.get(&(kind, name.to_owned()));
     if found.is_none() && optional != Some(true) {
         problems.push(PlanProblem {
@@ -160,7 +169,7 @@ fn object<'a>(
             ),
         });
     }
-    found.map(|object| &object.data)
+    found
 }
 
 /// A value as an environment can hold it.
@@ -179,7 +188,7 @@ fn text(path: &str, what: &str, value: &[u8], problems: &mut Vec<PlanProblem>) -
 }
 
 /// `podFieldSelectorRuntimeValue`.
-fn pod_field(field: &ObjectFieldSelector, facts: &Facts<'_>) -> String {
+pub(super) fn pod_field(field: &ObjectFieldSelector, facts: &Facts<'_>) -> String {
     let input = facts.input;
     let metadata = &input.pod.metadata;
     let spec = input.pod.spec.as_ref();
@@ -209,7 +218,7 @@ fn pod_field(field: &ObjectFieldSelector, facts: &Facts<'_>) -> String {
 
 /// `ExtractContainerResourceValue`: the quantity by the divisor, rounded up. What a container does
 /// not limit is limited by what the machine has (`MergeContainerResourceLimits`).
-fn resource_field(
+pub(super) fn resource_field(
     path: &str,
     resource: &ResourceFieldSelector,
     facts: &Facts<'_>,

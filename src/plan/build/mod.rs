@@ -4,6 +4,7 @@ mod container;
 mod env;
 mod life;
 mod ports;
+mod projection;
 mod volume;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::{
     BackOff, ContainerPlan, EtcFiles, Network, Objects, PLAN_VERSION, PodPlan, PresentImage,
-    PublishedPort, RestartPolicy, Role, files,
+    PublishedPort, RestartPolicy, Role, VolumePlan, VolumeSource, files,
 };
 use crate::names::{ContainerName, Namespace, ObjectName, PodUid};
 
@@ -140,7 +141,7 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
         .iter()
         .flatten()
         .enumerate()
-        .filter_map(|(index, volume)| volume::plan(index, volume, input.folder, &mut problems))
+        .filter_map(|(index, volume)| volume::plan(index, volume, input, &mut problems))
         .collect();
     let address = match network {
         Network::Host { address } => address,
@@ -201,6 +202,26 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
         back_off: input.back_off,
         ports,
     })
+}
+
+/// The volumes of a running pod that podrun writes, as they are to be now.
+///
+/// # Errors
+/// What is missing for them; the pod keeps what it has then.
+pub fn projected_volumes(input: &Input<'_>) -> Result<Vec<VolumePlan>, Vec<PlanProblem>> {
+    let mut problems = Vec::new();
+    let volumes = input.pod.spec.iter().flat_map(|spec| &spec.volumes);
+    let planned = volumes
+        .flatten()
+        .enumerate()
+        .filter_map(|(index, volume)| volume::plan(index, volume, input, &mut problems))
+        .filter(|volume| matches!(volume.source, VolumeSource::Projected { .. }))
+        .collect();
+    if problems.is_empty() {
+        Ok(planned)
+    } else {
+        Err(problems)
+    }
 }
 
 /// Makes the plan of a container that joins the running pod of `input`

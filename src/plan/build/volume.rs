@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Volume;
 
-use super::{PlanProblem, problem};
+use super::{Input, PlanProblem, problem, projection};
 use crate::manifest::parse_quantity;
 use crate::names::VolumeName;
 use crate::plan::{HostPathType, VolumePlan, VolumeSource};
@@ -12,7 +12,7 @@ use crate::plan::{HostPathType, VolumePlan, VolumeSource};
 pub(super) fn plan(
     index: usize,
     volume: &Volume,
-    folder: Option<&Path>,
+    input: &Input<'_>,
     problems: &mut Vec<PlanProblem>,
 ) -> Option<VolumePlan> {
     let path = format!("spec.volumes[{index}]");
@@ -23,11 +23,13 @@ pub(super) fn plan(
             return None;
         }
     };
-    let source = if let Some(host) = &volume.host_path {
+    let source = if let Some(files) = projection::files(&path, volume, input, problems) {
+        VolumeSource::Projected { files }
+    } else if let Some(host) = &volume.host_path {
         let wanted = PathBuf::from(&host.path);
         let absolute = if wanted.is_absolute() {
             clean(&wanted)
-        } else if let Some(folder) = folder {
+        } else if let Some(folder) = input.folder {
             clean(&folder.join(wanted))
         } else {
             problems.push(PlanProblem {

@@ -32,7 +32,8 @@ fn limited(plan: &PodPlan) -> impl Iterator<Item = (&VolumePlan, u64)> {
             } => Some((volume, limit)),
             VolumeSource::EmptyDirDisk { size_limit: None }
             | VolumeSource::EmptyDirMemory { .. }
-            | VolumeSource::HostPath { .. } => None,
+            | VolumeSource::HostPath { .. }
+            | VolumeSource::Projected { .. } => None,
         })
 }
 
@@ -101,7 +102,7 @@ impl Pod {
                     .and_then(|()| process::die_with_parent())
                     .ok();
                 let too_large = limited(&self.plan).zip(1..).find(|((volume, limit), _)| {
-                    let path = volume::empty_dir_path(&self.places.pod_dir, &volume.name);
+                    let path = volume::volume_path(&self.places.pod_dir, &volume.name);
                     disk_usage(&path).is_ok_and(|used| used > *limit)
                 });
                 process::exit_now(too_large.map_or(0, |(_, number)| number))

@@ -1,0 +1,358 @@
+//! The files of configMap, secret, downwardAPI and projected volumes.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, ObjectFieldSelector, Volume};
+
+use super::env::{self, Facts};
+use super::{Input, PlanProblem, problem};
+use crate::plan::{FileContent, ObjectKind, ProjectedFile};
+
+/// `ConfigMapVolumeSourceDefaultMode` and its like.
+const DEFAULT_MODE: i32 = 0o644;
+
+/// The files of a volume; nothing for a volume of another kind.
+pub(super) fn files(
+    path: &str,
+    volume: &Volume,
+    input: &Input<'_>,
+    problems: &mut Vec<PlanProblem>,
+) -> Option<Vec<ProjectedFile>> {
+    let facts = Facts { input, address: "" };
+    let mut tree = Tree {
+        files: Vec::new(),
+        problems,
+    };
+    if let Some(map) = &volume.config_map {
+        let source = ObjectSource {
+            path: format!("{path}.configMap"),
+            name_field: "name",
+            kind: ObjectKind::ConfigMap,
+            name: &map.name,
+            items: map.items.as_deref(),
+            optional: map.optional,
+            mode: map.default_mode,
+        };
+        tree.add_object(&source, &facts);
+    } else if let Some(secret) = &volume.secret {
+        let source = ObjectSource {
+            path: format!("{path}.secret"),
+            name_field: "secretName",
+            kind: ObjectKind::Secret,
+            name: secret.secret_name.as_deref().unwrap_or_default(),
+            items: secret.items.as_deref(),
+            optional: secret.optional,
+            mode: secret.default_mode,
+        };
+        tree.add_object(&source, &facts);
+    } else if let Some(downward) = &volume.downward_api {
+        let path = format!("{path}.downwardAPI");
+        let items = downward.items.as_deref().unwrap_or_default();
+        tree.add_fields(&path, items, downward.default_mode, &facts);
+    } else if let Some(projected) = &volume.projected {
+        let mode = projected.default_mode;
+        for (index, source) in projected.sources.iter().flatten().enumerate() {
+            let path = format!("{path}.projected.sources[{index}]");
+            if let Some(map) = &source.config_map {
+                let source = ObjectSource {
+                    path: format!("{path}.configMap"),
+                    name_field: "name",
+                    kind: ObjectKind::ConfigMap,
+                    name: &map.name,
+                    items: map.items.as_deref(),
+                    optional: map.optional,
+                    mode,
+                };
+                tree.add_object(&source, &facts);
+            } else if let Some(secret) = &source.secret {
+                let source = ObjectSource {
+                    path: format!("{path}.secret"),
+                    name_field: "name",
+                    kind: ObjectKind::Secret,
+                    name: &secret.name,
+                    items: secret.items.as_deref(),
+                    optional: secret.optional,
+                    mode,
+                };
+                tree.add_object(&source, &facts);
+            } else if let Some(downward) = &source.downward_api {
+                let path = format!("{path}.downwardAPI");
+                let items = downward.items.as_deref().unwrap_or_default();
+                tree.add_fields(&path, items, mode, &facts);
+            }
+        }
+    } else {
+        return None;
+    }
+    Some(tree.files)
+}
+
+/// A reference to an object whose keys become files.
+struct ObjectSource<'a> {
+    path: String,
+    name_field: &'static str,
+    kind: ObjectKind,
+    name: &'a str,
+    items: Option<&'a [KeyToPath]>,
+    optional: Option<bool>,
+    mode: Option<i32>,
+}
+
+struct Tree<'a> {
+    files: Vec<ProjectedFile>,
+    problems: &'a mut Vec<PlanProblem>,
+}
+
+impl Tree<'_> {
+    fn add(&mut self, at: String, path: &str, mode: Option<i32>, content: Vec<u8>) {
+        // Without `.` and doubled slashes, as the name is on the disk.
+        let parts: Vec<&str> = path
+            .split('/')
+            .filter(|part| !matches!(*part, "" | "."))
+            .collect();
+        let path = parts.join("/");
+        let is_within = |inner: &str, outer: &str| {
+            inner
+                .strip_prefix(outer)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if let Some(known) = self
+            .files
+            .iter()
+            .find(|file| is_within(&file.path, &path) || is_within(&path, &file.path))
+        {
+            let message = if known.path == path {
+                format!("another source of the volume has a file `{path}`")
+            } else {
+                format!("`{path}` and `{}` cannot be in one directory", known.path)
+            };
+            self.problems.push(problem(at, message));
+            return;
+        }
+        self.files.push(ProjectedFile {
+            path,
+            mode: u32::try_from(mode.unwrap_or(DEFAULT_MODE)).unwrap_or_default(),
+            content: FileContent(content),
+        });
+    }
+
+    /// `collectData` of the configMap and secret plugins.
+    fn add_object(&mut self, source: &ObjectSource<'_>, facts: &Facts<'_>) {
+        let name_path = format!("{}.{}", source.path, source.name_field);
+        let (kind, name) = (source.kind, source.name);
+        let problems = &mut *self.problems;
+        let Some(object) = env::object(&name_path, kind, name, source.optional, facts, problems)
+        else {
+            return;
+        };
+        let all: BTreeMap<&String, &Vec<u8>> = object.data.iter().chain(&object.binary).collect();
+        let Some(items) = source.items.filter(|items| !items.is_empty()) else {
+            for (key, content) in all {
+                self.add(name_path.clone(), key, source.mode, content.clone());
+            }
+            return;
+        };
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("{}.items[{index}]", source.path);
+            match all.get(&item.key) {
+                Some(content) => {
+                    let mode = item.mode.or(source.mode);
+                    self.add(format!("{path}.path"), &item.path, mode, (*content).clone());
+                }
+                None if source.optional == Some(true) => {}
+                None => {
+                    let keys: Vec<&str> = all.keys().map(|key| key.as_str()).collect();
+                    let missing = env::missing_key(&path, kind, name, &item.key, &keys);
+                    self.problems.push(missing);
+                }
+            }
+        }
+    }
+
+    fn add_fields(
+        &mut self,
+        path: &str,
+        items: &[DownwardAPIVolumeFile],
+        mode: Option<i32>,
+        facts: &Facts<'_>,
+    ) {
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("{path}.items[{index}]");
+            let value = match (&item.field_ref, &item.resource_field_ref) {
+                (Some(field), _) => Some(field_text(field, facts)),
+                (None, Some(resource)) => {
+                    let path = format!("{path}.resourceFieldRef");
+                    env::resource_field(&path, resource, facts, self.problems)
+                }
+                (None, None) => None,
+            };
+            if let Some(value) = value {
+                let mode = item.mode.or(mode);
+                self.add(format!("{path}.path"), &item.path, mode, value.into_bytes());
+            }
+        }
+    }
+}
+
+/// `ExtractFieldPathAsString`: whole maps are lines in the order of their keys.
+fn field_text(field: &ObjectFieldSelector, facts: &Facts<'_>) -> String {
+    let metadata = &facts.input.pod.metadata;
+    let map = match field.field_path.as_str() {
+        "metadata.labels" => &metadata.labels,
+        "metadata.annotations" => &metadata.annotations,
+        _ => return env::pod_field(field, facts),
+    };
+    let lines: Vec<String> = map
+        .iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", quoted(value)))
+        .collect();
+    lines.join("\n")
+}
+
+fn hexadecimal(kind: char, width: usize, c: char) -> [String; 1] {
+    [format!("\\{kind}{:0width$x}", u32::from(c))]
+}
+
+/// A text as Go's `%q` writes it (`FormatMap`).
+fn quoted(text: &str) -> String {
+    let mut result = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => result.extend(['\\', c]),
+            '\u{7}' => result.push_str("\\a"),
+            '\u{8}' => result.push_str("\\b"),
+            '\u{b}' => result.push_str("\\v"),
+            '\u{c}' => result.push_str("\\f"),
+            '\n' => result.push_str("\\n"),
+            '\r' => result.push_str("\\r"),
+            '\t' => result.push_str("\\t"),
+            c if c < ' ' || c == '\u{7f}' => result.extend(hexadecimal('x', 2, c)),
+            c if c.is_control() => result.extend(hexadecimal('u', 4, c)),
+            c => result.push(c),
+        }
+    }
+    result.push('"');
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::tests::plan;
+    use super::*;
+    use crate::plan::VolumeSource;
+
+    /// The files of a volume as `path mode content`, or the problems as `path: message` below it.
+    fn files_of(mut volume: Value) -> Result<Vec<String>, String> {
+        volume["name"] = "v".into();
+        let spec = json!({
+            "containers": [{ "name": "a", "image": "i" }],
+            "volumes": [volume],
+        });
+        match plan(&spec) {
+            Ok(plan) => {
+                let VolumeSource::Projected { files } = &plan.volumes[0].source else {
+                    panic!("{plan:?}");
+                };
+                let shown = files.iter().map(|file| {
+                    let content = String::from_utf8_lossy(&file.content.0).into_owned();
+                    format!("{} {:o} {content}", file.path, file.mode)
+                });
+                Ok(shown.collect())
+            }
+            Err(problems) => {
+                let shown = problems.iter().map(|problem| {
+                    let path = problem.path.strip_prefix("spec.volumes[0].").unwrap();
+                    format!("{path}: {}", problem.message)
+                });
+                Err(shown.collect::<Vec<_>>().join("\n"))
+            }
+        }
+    }
+
+    #[test]
+    fn without_items_every_key_is_a_file() {
+        let map = json!({ "configMap": { "name": "map" } });
+        assert_eq!(
+            files_of(map).unwrap(),
+            ["a 644 1", "b.c 644 $(a)", "bin 644 \u{fffd}"]
+        );
+        let secret = json!({ "secret": { "secretName": "secret", "defaultMode": 0o400 } });
+        assert_eq!(
+            files_of(secret).unwrap(),
+            ["a 400 secret", "raw 400 \u{fffd}", "word 400 word"]
+        );
+    }
+
+    #[test]
+    fn items_choose_rename_and_set_modes() {
+        let items =
+            json!([{ "key": "a", "path": "x/./y" }, { "key": "b.c", "path": "z", "mode": 0o700 }]);
+        let map = json!({ "configMap": { "name": "map", "items": items, "defaultMode": 0o440 } });
+        assert_eq!(files_of(map).unwrap(), ["x/y 440 1", "z 700 $(a)"]);
+    }
+
+    #[test]
+    fn what_is_missing_is_named_unless_it_is_optional() {
+        let missing = |optional: bool| {
+            let items = json!([{ "key": "aa", "path": "p" }]);
+            [
+                json!({ "configMap": { "name": "other", "optional": optional } }),
+                json!({ "secret": { "secretName": "other", "optional": optional } }),
+                json!({ "configMap": { "name": "map", "items": items, "optional": optional } }),
+            ]
+        };
+        let errors = [
+            "configMap.name: configmap/other is not in namespace default",
+            "secret.secretName: secret/other is not in namespace default",
+            "configMap.items[0].key: configmap/map has no key `aa`",
+        ];
+        for (volume, error) in missing(false).into_iter().zip(errors) {
+            assert_eq!(files_of(volume).unwrap_err(), error);
+        }
+        for volume in missing(true) {
+            assert!(files_of(volume).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn fields_of_the_pod_are_written_as_the_kubelet_does() {
+        let items = json!([
+            { "path": "labels", "fieldRef": { "fieldPath": "metadata.labels" } },
+            { "path": "notes", "fieldRef": { "fieldPath": "metadata.annotations" }, "mode": 0o600 },
+            { "path": "one", "fieldRef": { "fieldPath": "metadata.labels['app']" } },
+            { "path": "cpu", "resourceFieldRef": { "containerName": "a", "resource": "limits.cpu" } },
+        ]);
+        assert_eq!(
+            files_of(json!({ "downwardAPI": { "items": items } })).unwrap(),
+            [
+                "labels 644 app=\"web\"",
+                "notes 600 a/b=\"x\\ny\"",
+                "one 644 web",
+                "cpu 644 2"
+            ]
+        );
+        assert_eq!(
+            quoted("a\"\\\t\u{1}\u{7f}\u{85}é"),
+            "\"a\\\"\\\\\\t\\x01\\x7f\\u0085é\""
+        );
+    }
+
+    #[test]
+    fn sources_of_a_projected_volume_must_not_collide() {
+        let map = json!({ "configMap": { "name": "map" } });
+        let secret = |path: &str| json!({ "secret": { "name": "secret", "items": [{ "key": "a", "path": path }] } });
+        let volume = |path: &str| json!({ "projected": { "sources": [map, secret(path)] } });
+        assert_eq!(files_of(volume("c/d")).unwrap()[3], "c/d 644 secret");
+        assert_eq!(
+            files_of(volume("a")).unwrap_err(),
+            "projected.sources[1].secret.items[0].path: another source of the volume has a file `a`"
+        );
+        assert_eq!(
+            files_of(volume("a/b")).unwrap_err(),
+            "projected.sources[1].secret.items[0].path: `a/b` and `a` cannot be in one directory"
+        );
+    }
+}
