@@ -91,5 +91,7 @@ mod sharing;
 mod transactions;
 #[path = "suite/users.rs"]
 mod users;
+#[path = "suite/volume_files.rs"]
+mod volume_files;
 #[path = "suite/volumes.rs"]
 mod volumes;

@@ -5,11 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 
-use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{RecvFlags, SendFlags};
 
 use crate::plan::PodPlan;
 use crate::runtime::idmap::IdMap;
+use crate::runtime::sealed::seal;
 use crate::sys::seqpacket;
 use crate::wire::{self, Adopt, FromSupervisor, Launch, ToSupervisor, WireError};
 
@@ -117,7 +117,7 @@ impl Supervisor {
         let (child, socket) = ahead.0.take().ok_or(SpawnError::Lost)?;
         let supervisor = Self { child, socket };
         map_ids(&supervisor.child, &supervisor.socket, ids)?;
-        let sealed = seal_plan(plan)?;
+        let sealed = seal("podrun-plan", plan).map_err(SpawnError::Socket)?;
         let launch = ToSupervisor::Launch(Launch {
             pod_dir: handover.pod_dir_path.clone(),
             ids: ids.space(),
@@ -228,25 +228,4 @@ fn unexpected(message: &FromSupervisor) -> SpawnError {
         FromSupervisor::Ended => "Ended",
     };
     SpawnError::Wire(WireError::Malformed(format!("`{name}` at this point")))
-}
-
-/// The plan in memory that nobody can change any more.
-fn seal_plan(plan: &PodPlan) -> Result<OwnedFd, SpawnError> {
-    let bytes = serde_json::to_vec(plan)
-        .map_err(|error| SpawnError::Wire(WireError::Malformed(error.to_string())))?;
-    let sealed = || -> io::Result<OwnedFd> {
-        let file = rustix::fs::memfd_create(
-            "podrun-plan",
-            MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
-        )?;
-        let mut written = std::fs::File::from(file);
-        io::Write::write_all(&mut written, &bytes)?;
-        io::Seek::rewind(&mut written)?;
-        rustix::fs::fcntl_add_seals(
-            &written,
-            SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
-        )?;
-        Ok(written.into())
-    };
-    sealed().map_err(SpawnError::Socket)
 }

@@ -43,6 +43,9 @@ pub enum Request {
         /// Whether it is `True`.
         is_true: bool,
     },
+    /// Replace the files of volumes that podrun writes. The message carries a sealed memfd with
+    /// their plans (a list of `VolumePlan`).
+    UpdateVolumes,
     /// Stop all containers and start them again, init containers first.
     Restart,
     /// End the pod and remove everything it had.

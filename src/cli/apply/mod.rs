@@ -7,9 +7,12 @@ pub(crate) mod facts;
 pub(crate) mod follow;
 pub(crate) mod images;
 pub(crate) mod launch;
+mod update;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+
+use k8s_openapi::api::core::v1::PodSpec;
 
 use crate::cli::apply::launch::{Fleet, Interrupts, Reserved};
 use crate::cli::failure::{Failure, INVALID};
@@ -244,27 +247,23 @@ impl Wanted {
 
 impl Prepared {
     /// The objects that a Pod names: those of these files, and of the others what is stored.
-    fn objects_of(&self, wanted: &Wanted) -> Result<plan::Objects, Failure> {
+    fn objects_of(&self, spec: &PodSpec, namespace: &Namespace) -> Result<plan::Objects, Failure> {
         let mut found = plan::Objects::new();
-        let spec = wanted.checked.pod.spec.iter();
-        for (kind, name) in spec.flat_map(plan::named_objects) {
+        for (kind, name) in plan::named_objects(spec) {
             let Ok(object_name) = ObjectName::new(name.as_str()) else {
                 continue;
             };
-            let stored_kind = match kind {
-                plan::ObjectKind::ConfigMap => Kind::ConfigMap,
-                plan::ObjectKind::Secret => Kind::Secret,
-            };
+            let stored_kind = update::stored_kind(kind);
             let mut ours = self.objects.iter().map(|(object, _)| object);
             let data = match ours.find(|object| {
                 object.kind == stored_kind
-                    && object.namespace == wanted.namespace
+                    && object.namespace == *namespace
                     && object.name == object_name
             }) {
                 Some(object) => Some(plan::ObjectData::of(kind, &object.value)),
                 None => self
                     .store
-                    .object(stored_kind, &wanted.namespace, &object_name)
+                    .object(stored_kind, namespace, &object_name)
                     .map_err(Failure::internal)?
                     .map(|object| plan::ObjectData::of(kind, &object.value)),
             };
@@ -278,7 +277,10 @@ impl Prepared {
             pod_address: address,
             ..self.host.clone()
         };
-        let objects = self.objects_of(wanted)?;
+        let objects = match &wanted.checked.pod.spec {
+            Some(spec) => self.objects_of(spec, &wanted.namespace)?,
+            None => plan::Objects::new(),
+        };
         let input = plan::Input {
             pod: &wanted.checked.pod,
             namespace: &wanted.namespace,

@@ -61,6 +61,7 @@ pub(crate) fn run(global: &Global, options: &Up) -> Result<u8, Failure> {
         return Err(failure);
     }
     fleet.adopt(options.rm)?;
+    prepared.update_volumes()?;
     say_changes(&prepared, "")?;
     Ok(0)
 }

@@ -81,6 +81,12 @@ impl Pod {
                     control::answer(client, &Reply::Done);
                 }
             }
+            Ok(Request::UpdateVolumes) => {
+                let reply = self.update_volumes(descriptors);
+                if let Some(client) = self.clients.get(&number) {
+                    control::answer(client, &reply);
+                }
+            }
             Ok(Request::Restart) => {
                 if let Some(client) = self.clients.remove(&number) {
                     self.watch.remove(&client);

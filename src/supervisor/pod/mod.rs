@@ -7,6 +7,7 @@ mod ending;
 mod news;
 mod setup;
 mod strangers;
+mod updates;
 mod usage;
 
 use std::collections::{HashMap, VecDeque};
