@@ -327,7 +327,7 @@ const HTTP_GET: &[Field] = &[
             works("value", Kind::Text),
         ])),
     ),
-    not_yet_but("protocol", "HTTP1"),
+    works("protocol", Kind::Text),
 ];
 
 /// An empty `resources: {limits: {}}` is common in generated manifests.

@@ -93,6 +93,8 @@ pub struct HttpGet {
     pub path: String,
     /// `scheme: HTTPS`; certificates are not verified.
     pub tls: bool,
+    /// `protocol: HTTP2`, without TLS.
+    pub http2: bool,
     /// `httpHeaders` in their order; one with an empty value removes a default header.
     pub headers: Vec<(String, String)>,
 }

@@ -119,6 +119,15 @@ impl Handlers<'_> {
             get.scheme.as_ref(),
             &["HTTP", "HTTPS"],
         );
+        let protocol = format!("{path}.protocol");
+        rules.one_of(&protocol, get.protocol.as_ref(), &["HTTP1", "HTTP2"]);
+        if get.protocol.as_deref() == Some("HTTP2") && get.scheme.as_deref() == Some("HTTPS") {
+            rules.error_hint(
+                &protocol,
+                "`HTTP2` is HTTP/2 without TLS",
+                "leave `scheme: HTTPS` or `protocol: HTTP2` out",
+            );
+        }
         for (index, header) in get.http_headers.iter().flatten().enumerate() {
             let path = format!("{path}.httpHeaders[{index}]");
             let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
@@ -329,9 +338,15 @@ mod tests {
                 "readinessProbe.httpGet.host: must be an address or the name of a host",
             ),
             (&header("protocol: HTTP1"), ""),
+            (&header("protocol: HTTP2"), ""),
             (
-                &header("protocol: HTTP2"),
-                "readinessProbe.httpGet.protocol: is not supported yet",
+                &header("protocol: HTTP3"),
+                "readinessProbe.httpGet.protocol: `HTTP3` is not one of HTTP1, HTTP2",
+            ),
+            (
+                &header("protocol: HTTP2, scheme: HTTPS"),
+                "readinessProbe.httpGet.protocol: `HTTP2` is HTTP/2 without TLS (leave `scheme: \
+                 HTTPS` or `protocol: HTTP2` out)",
             ),
             (
                 "readinessProbe: {tcpSocket: {port: 1, host: 'a b'}}",

@@ -204,6 +204,7 @@ impl Handlers<'_> {
             port,
             path: request_target(get.path.as_deref().unwrap_or_default()),
             tls: get.scheme.as_deref() == Some("HTTPS"),
+            http2: get.protocol.as_deref() == Some("HTTP2"),
             headers: headers
                 .map(|header| (header.name.clone(), header.value.clone()))
                 .collect(),
@@ -297,6 +298,7 @@ mod tests {
                 port,
                 path: path.to_owned(),
                 tls,
+                http2: false,
                 headers: Vec::new(),
             })
         };

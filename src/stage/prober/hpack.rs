@@ -2,7 +2,8 @@
 //! out, literals and `:status` in.
 //!
 //! The table's size is announced as zero, so no header refers to one before it, and a header that
-//! a response's end lacks nothing by is skipped: of the static table only `:status` is known.
+//! a response's end lacks nothing by is skipped: of the static table only `:status` and `location` are
+//! known.
 
 use std::sync::LazyLock;
 
@@ -12,6 +13,9 @@ pub(super) type Header = (Vec<u8>, Vec<u8>);
 /// The values of `:status` in the static table, from its index 8 on (appendix A).
 const STATUSES: [&str; 7] = ["200", "204", "206", "304", "400", "404", "500"];
 const FIRST_STATUS: usize = 8;
+
+/// The index of `location` in the static table.
+const LOCATION: usize = 46;
 
 /// The static table's last index.
 const LAST_STATIC: usize = 61;
@@ -78,6 +82,7 @@ fn static_name(index: usize) -> Option<Vec<u8>> {
         .is_some_and(|at| at < STATUSES.len());
     match index {
         _ if is_status => Some(b":status".to_vec()),
+        LOCATION => Some(b"location".to_vec()),
         1..=LAST_STATIC => Some(Vec::new()),
         _ => None,
     }

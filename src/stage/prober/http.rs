@@ -12,11 +12,11 @@ use ureq::{Agent, Error};
 use super::connection::{Deadline, HttpAnswered};
 use super::transport::{Dialer, MAX_HEAD, Names};
 use super::url::{self, Url};
-use super::{Purpose, VERSION, Verdict};
+use super::{Purpose, VERSION, Verdict, h2c};
 use crate::plan::HttpGet;
 
 /// How much of a body is read (`maxRespBodyLength`: 10 KiB).
-const MAX_BODY: u64 = 10 * 1024;
+pub(super) const MAX_BODY: u64 = 10 * 1024;
 
 /// Requests of one probe (`defaultCheckRedirect` of net/http).
 const MAX_REQUESTS: usize = 10;
@@ -59,11 +59,11 @@ fn without(headers: &[(String, String)], name: &str) -> Vec<(String, String)> {
 }
 
 /// A server's last answer.
-struct Answer {
-    status: StatusCode,
-    location: Option<String>,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) location: Option<String>,
     /// Why the body could not be read.
-    body: Result<(), String>,
+    pub(super) body: Result<(), String>,
 }
 
 impl Answer {
@@ -165,6 +165,9 @@ fn ask(
         .build();
     let authority = url.authority();
     let mut headers = headers(get, purpose);
+    if get.http2 {
+        return h2c::ask(url, host.unwrap_or(&authority), &headers, deadline);
+    }
     headers.push(("host", host.map_or(authority, str::to_owned)));
     let dialer = Dialer {
         deadline,

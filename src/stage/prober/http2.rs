@@ -149,7 +149,8 @@ impl Exchange {
         }
         let mut out = PREFACE.to_vec();
         put_frame(&mut out, SETTINGS, 0, 0, &OUR_SETTINGS);
-        put_frame(&mut out, HEADERS, END_HEADERS, STREAM, &block);
+        let end = if body.is_empty() { END_STREAM } else { 0 };
+        put_frame(&mut out, HEADERS, END_HEADERS | end, STREAM, &block);
         let mut parts = body.chunks(MAX_PAYLOAD).peekable();
         while let Some(part) = parts.next() {
             let flags = if parts.peek().is_none() {

@@ -16,6 +16,7 @@
 
 mod connection;
 mod grpc;
+mod h2c;
 mod hpack;
 mod http;
 mod http2;

@@ -68,12 +68,13 @@ fn answering(answer: &'static str) -> u16 {
     })
 }
 
-fn get(port: u16, path: &str) -> HttpGet {
+pub(super) fn get(port: u16, path: &str) -> HttpGet {
     HttpGet {
         host: "127.0.0.1".to_owned(),
         port,
         path: path.to_owned(),
         tls: false,
+        http2: false,
         headers: Vec::new(),
     }
 }
@@ -87,7 +88,7 @@ fn probe_within(get: HttpGet, timeout_ms: Option<u64>) -> Verdict {
     })
 }
 
-fn probe(get: HttpGet) -> Verdict {
+pub(super) fn probe(get: HttpGet) -> Verdict {
     probe_within(get, LONG)
 }
 
