@@ -557,3 +557,6 @@ pub(super) const SECRET: &[Field] = &[
     works("stringData", Kind::Map),
     works("immutable", Kind::Bool),
 ];
+
+#[cfg(test)]
+mod tests;
