@@ -7,6 +7,9 @@ use k8s_openapi::api::core::v1::{
 /// `TerminationMessagePathDefault`.
 const MESSAGE_PATH: &str = "/dev/termination-log";
 
+/// `ConfigMapVolumeSourceDefaultMode` and its like.
+const FILE_MODE: i32 = 0o644;
+
 /// Fills in the defaults of a Pod's fields that podrun uses.
 pub(super) fn apply(spec: &mut PodSpec) {
     spec.restart_policy
@@ -21,6 +24,15 @@ pub(super) fn apply(spec: &mut PodSpec) {
             || volume.projected.is_some();
         if !has_source && volume.empty_dir.is_none() {
             volume.empty_dir = Some(EmptyDirVolumeSource::default());
+        }
+        // `SetDefaults_ConfigMapVolumeSource` and its like.
+        for mode in [
+            volume.config_map.as_mut().map(|it| &mut it.default_mode),
+            volume.secret.as_mut().map(|it| &mut it.default_mode),
+            volume.downward_api.as_mut().map(|it| &mut it.default_mode),
+            volume.projected.as_mut().map(|it| &mut it.default_mode),
+        ] {
+            mode.map(|mode| mode.get_or_insert(FILE_MODE));
         }
     }
     if spec.init_containers.as_ref().is_some_and(Vec::is_empty) {

@@ -8,13 +8,16 @@
 //!    app.conf  ->  ..data/app.conf                    one link for each first name
 //!    nested    ->  ..data/nested
 //! ```
+//!
+//! Containers have it read-only, but one that may mount can undo that: everything goes by
+//! descriptors and single names, follows no link, and takes away whatever is in its way.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use jiff::Timestamp;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{Dir, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::plan::ProjectedFile;
@@ -23,23 +26,28 @@ use crate::sys::tree::remove_beneath;
 const DATA: &str = "..data";
 const NEW_DATA: &str = "..data_tmp";
 
-/// Writes the files into a volume's directory.
+/// Writes the files into a volume's directory and takes away what was there before. Until the
+/// rename the old files stay as they are.
 pub(super) fn write(
     volume: BorrowedFd<'_>,
     files: &[ProjectedFile],
     now: Timestamp,
 ) -> io::Result<()> {
-    let old = rustix::fs::readlinkat(volume, DATA, Vec::new());
-    let old = match old {
-        Ok(name) => Some(name.to_string_lossy().into_owned()),
-        Err(Errno::NOENT) => None,
-        Err(errno) => return Err(errno.into()),
-    };
+    // Listed and not read from the links: they may lead to wherever a container wants.
+    let before = names(volume)?;
     let name = now.strftime("..%Y_%m_%d_%H_%M_%S.%N").to_string();
+    rustix::fs::mkdirat(volume, &name, Mode::from_raw_mode(0o700))?;
     let written = write_payload(volume, &name, files).and_then(|()| {
-        rustix::fs::unlinkat(volume, NEW_DATA, AtFlags::empty()).ok();
+        remove_beneath(volume, NEW_DATA)?;
         rustix::fs::symlinkat(name.as_str(), volume, NEW_DATA)?;
-        Ok(rustix::fs::renameat(volume, NEW_DATA, volume, DATA)?)
+        match rustix::fs::renameat(volume, NEW_DATA, volume, DATA) {
+            // A directory: podrun makes none there.
+            Err(Errno::ISDIR) => {
+                remove_beneath(volume, DATA)?;
+                Ok(rustix::fs::renameat(volume, NEW_DATA, volume, DATA)?)
+            }
+            renamed => Ok(renamed?),
+        }
     });
     if let Err(error) = written {
         remove_beneath(volume, &name).ok();
@@ -51,26 +59,39 @@ pub(super) fn write(
     };
     let wanted: BTreeSet<String> = files.iter().map(first).collect();
     for name in &wanted {
-        match rustix::fs::symlinkat(format!("{DATA}/{name}"), volume, name.as_str()) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(errno.into()),
+        link(volume, name)?;
+    }
+    for name in before {
+        if name != DATA && !wanted.contains(&name) {
+            remove_beneath(volume, &name)?;
         }
     }
+    Ok(())
+}
+
+/// The names in a volume; one that is no text is none of podrun's and is left alone.
+fn names(volume: BorrowedFd<'_>) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
     for entry in Dir::read_from(volume)? {
         let entry = entry?;
-        let name = entry.file_name().to_string_lossy();
-        // What begins with two dots is not of the files.
-        if entry.file_type() == FileType::Symlink
-            && !name.starts_with("..")
-            && !wanted.contains(name.as_ref())
+        if let Ok(name) = entry.file_name().to_str()
+            && !matches!(name, "." | "..")
         {
-            rustix::fs::unlinkat(volume, entry.file_name(), AtFlags::empty())?;
+            names.push(name.to_owned());
         }
     }
-    match old {
-        Some(old) if old != name => remove_beneath(volume, &old),
-        Some(_) | None => Ok(()),
+    Ok(names)
+}
+
+/// The link that leads to a name among the files.
+fn link(volume: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    let target = format!("{DATA}/{name}");
+    match rustix::fs::readlinkat(volume, name, Vec::new()) {
+        Ok(found) if found.to_bytes() == target.as_bytes() => return Ok(()),
+        Err(Errno::NOENT) => {}
+        Ok(_) | Err(_) => remove_beneath(volume, name)?,
     }
+    Ok(rustix::fs::symlinkat(&target, volume, name)?)
 }
 
 fn write_payload(volume: BorrowedFd<'_>, name: &str, files: &[ProjectedFile]) -> io::Result<()> {
@@ -198,5 +219,34 @@ mod tests {
             names(dir.path()),
             ["..1970_01_01_00_00_02.000000000", "..data"]
         );
+    }
+
+    #[test]
+    fn what_a_container_put_there_goes_and_leads_nowhere() {
+        for way in ["directories", "links out", "links up"] {
+            let dir = tempfile::tempdir().unwrap();
+            let (volume, outside) = (dir.path().join("v"), dir.path().join("outside"));
+            fs::create_dir(&outside).unwrap();
+            fs::File::create_new(outside.join("canary")).unwrap();
+            fs::create_dir(&volume).unwrap();
+            for name in ["..data", "..data_tmp", "a", "n", "..old", "other"] {
+                let path = volume.join(name);
+                let link = |to: &str| std::os::unix::fs::symlink(to, &path).unwrap();
+                match way {
+                    "directories" => {
+                        fs::create_dir_all(path.join("below")).unwrap();
+                        std::os::unix::fs::symlink(&outside, path.join("link")).unwrap();
+                    }
+                    "links out" => link(outside.to_str().unwrap()),
+                    _ => link("../outside/canary"),
+                }
+            }
+            let files = [file("a", 0o644, "1"), file("n/b", 0o644, "2")];
+            write_at(&volume, 0, &files);
+            let made = ["..1970_01_01_00_00_00.000000000", "..data", "a", "n"];
+            assert_eq!(names(&volume), made, "{way}");
+            assert_eq!(fs::read_to_string(volume.join("n/b")).unwrap(), "2");
+            assert_eq!(names(&outside), ["canary"], "{way}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Podrun, container_with, lasting};
+use crate::harness::{Podrun, container_with, lasting, until};
+use crate::story::{Story, does_with, exec};
 
 fn config_map(value: &str) -> Value {
     json!({
@@ -134,4 +135,80 @@ fn a_missing_object_starts_nothing_and_is_named_with_its_place() {
         .says("configmap/settings is not in namespace default")
         .says("secret/login is not in namespace default");
     podrun.nothing_left();
+}
+
+#[test]
+fn an_optional_object_that_comes_later_reaches_the_files_too() {
+    let podrun = Podrun::new();
+    let mounts = json!({ "volumeMounts": [{ "name": "v", "mountPath": "/v" }] });
+    let mut pod = lasting("early", &[container_with("a", &["ready-sleep"], &mounts)]);
+    pod["spec"]["volumes"] = json!([
+        { "name": "v", "configMap": { "name": "settings", "optional": true } },
+    ]);
+    podrun.up(&pod).ok();
+    let stat = |path: &str| podrun.probe("early", "a", &["stat", path]);
+    assert_eq!(stat("/v/a"), format!("errno {}\n", libc::ENOENT));
+    let manifest = podrun.manifest("late.json", &config_map("late"));
+    podrun.run(["up", &manifest]).ok();
+    assert_eq!(podrun.probe("early", "a", &["read", "/v/a"]), "late");
+    // What the API server would have filled in changes nothing.
+    pod["spec"]["volumes"][0]["configMap"]["defaultMode"] = 0o644.into();
+    let again = podrun.up(&pod).ok();
+    assert!(
+        again.stdout.contains("pod/early unchanged"),
+        "{}",
+        again.stdout
+    );
+}
+
+#[test]
+fn a_container_that_looks_all_the_time_sees_all_of_an_update_or_nothing() {
+    let podrun = Podrun::new();
+    let pair = |value: i32| {
+        let mut map = config_map(&value.to_string());
+        map["data"]["b"] = value.to_string().into();
+        map
+    };
+    let last = 30;
+    let mounts = json!({ "volumeMounts": [{ "name": "v", "mountPath": "/v" }] });
+    let words = ["watch-pair", "/v", &last.to_string()];
+    let mut pod = lasting("watch", &[container_with("a", &words, &mounts)]);
+    pod["spec"]["volumes"] = json!([{ "name": "v", "configMap": { "name": "settings" } }]);
+    let manifest = podrun.manifest_text("both.yaml", &documents(&[pair(0), pod]));
+    podrun.run(["up", &manifest]).ok();
+    for value in 1..=last {
+        let manifest = podrun.manifest("pair.json", &pair(value));
+        podrun.run(["up", &manifest]).ok();
+    }
+    podrun.wait_for_log("watch", "a", "whole");
+    let status = &podrun.pod("watch")["status"]["containerStatuses"][0];
+    assert_eq!(status["restartCount"], 0);
+}
+
+#[test]
+fn every_process_of_every_run_finds_the_files() {
+    let podrun = Podrun::new();
+    let story = Story::new(&podrun);
+    let mut fields = json!({ "lifecycle": { "postStart": exec("tell-file /v/a") } });
+    fields["readinessProbe"] = exec("exists /v/a");
+    let words = "and tell-file /v/a -- once /empty/once then leave 1 -- sleep";
+    let mut pod = story.pod(
+        "all",
+        &json!({ "terminationGracePeriodSeconds": 1 }),
+        &[does_with("first", "tell-file /v/a", &json!({}))],
+        &[does_with("a", words, &fields)],
+    );
+    let volumes = pod["spec"]["volumes"].as_array_mut().unwrap();
+    volumes.push(json!({ "name": "v", "configMap": { "name": "settings" } }));
+    for list in ["initContainers", "containers"] {
+        let mounts = pod["spec"][list][0]["volumeMounts"].as_array_mut().unwrap();
+        mounts.push(json!({ "name": "v", "mountPath": "/v" }));
+    }
+    let all = documents(&[config_map("known"), pod]);
+    podrun
+        .run(["up", &podrun.manifest_text("all.yaml", &all)])
+        .ok();
+    // The init container, two runs and the hook of the second at least.
+    until("all have told", || story.count("known") >= 4);
+    assert_eq!(podrun.probe("all", "a", &["read", "/v/a"]), "known");
 }

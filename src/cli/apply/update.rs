@@ -25,7 +25,7 @@ impl Prepared {
         if self
             .objects
             .iter()
-            .all(|(_, change)| *change != Change::Replace)
+            .all(|(_, change)| *change == Change::Keep)
         {
             return Ok(());
         }
@@ -53,7 +53,8 @@ impl Prepared {
         let has_changed = names.iter().any(|(kind, name)| {
             let kind = stored_kind(*kind);
             self.objects.iter().any(|(object, change)| {
-                *change == Change::Replace
+                // One that is new may have been optional.
+                *change != Change::Keep
                     && object.kind == kind
                     && object.namespace == pod.record.namespace
                     && object.name.as_str() == name

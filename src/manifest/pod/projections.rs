@@ -150,12 +150,20 @@ fn check_path(at: &str, path: &str, paths: &mut HashSet<String>, rules: &mut Rul
     rules.plain_text(at, path);
     if path.starts_with('/') {
         rules.error(at, "must be a relative path");
-    } else if path.split('/').any(|part| part == "..") {
+        return;
+    }
+    if path.split('/').any(|part| part == "..") {
         rules.error(at, "must not contain '..'");
-    } else if path.starts_with("..") {
-        rules.error(at, "must not start with '..'");
-    } else if !paths.insert(super::volumes::clean(path).join("/")) {
-        rules.error(at, "another file of the volume has this path");
+        return;
+    }
+    let names = super::volumes::clean(path);
+    match names.first() {
+        None => rules.error(at, "names no file"),
+        Some(first) if first.starts_with("..") => rules.error(at, "must not start with '..'"),
+        Some(_) if !paths.insert(names.join("/")) => {
+            rules.error(at, "another file of the volume has this path");
+        }
+        Some(_) => {}
     }
 }
 
@@ -189,6 +197,14 @@ mod tests {
             (
                 "[{key: k, path: a/../p}]",
                 "[0].path: must not contain '..'".to_owned(),
+            ),
+            (
+                "[{key: k, path: ./..data}]",
+                "[0].path: must not start with '..'".to_owned(),
+            ),
+            (
+                "[{key: k, path: ./.}]",
+                "[0].path: names no file".to_owned(),
             ),
             (
                 "[{key: k, path: ..p}]",

@@ -228,12 +228,18 @@ fn quoted(text: &str) -> String {
             '\r' => result.push_str("\\r"),
             '\t' => result.push_str("\\t"),
             c if c < ' ' || c == '\u{7f}' => result.extend(hexadecimal('x', 2, c)),
-            c if c.is_control() => result.extend(hexadecimal('u', 4, c)),
-            c => result.push(c),
+            c if is_printable(c) => result.push(c),
+            c if u32::from(c) <= 0xffff => result.extend(hexadecimal('u', 4, c)),
+            c => result.extend(hexadecimal('U', 8, c)),
         }
     }
     result.push('"');
     result
+}
+
+/// A mark that combines with the letter before it can be printed where there is one.
+fn is_printable(c: char) -> bool {
+    c == '\'' || format!("a{c}").escape_debug().count() == 2
 }
 
 #[cfg(test)]
@@ -337,6 +343,11 @@ mod tests {
         assert_eq!(
             quoted("a\"\\\t\u{1}\u{7f}\u{85}é"),
             "\"a\\\"\\\\\\t\\x01\\x7f\\u0085é\""
+        );
+        // What is no letter and no control character either, and a mark on its letter.
+        assert_eq!(
+            quoted("\u{a0}\u{200b}\u{e0001}'e\u{301}"),
+            "\"\\u00a0\\u200b\\U000e0001'e\u{301}\""
         );
     }
 

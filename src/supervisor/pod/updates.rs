@@ -1,9 +1,9 @@
 //! New files for the volumes that podrun writes.
 
-use std::io::Read;
 use std::os::fd::OwnedFd;
 
 use crate::plan::{VolumePlan, VolumeSource};
+use crate::runtime::sealed;
 use crate::supervisor::pod::Pod;
 use crate::volume;
 use crate::wire::Reply;
@@ -24,13 +24,8 @@ impl Pod {
         let Some(sealed) = descriptors.into_iter().next() else {
             return Err("a descriptor with the volumes is needed".to_owned());
         };
-        let mut bytes = Vec::new();
-        std::fs::File::from(sealed)
-            .take(MAX_UPDATE)
-            .read_to_end(&mut bytes)
+        let updates: Vec<VolumePlan> = sealed::unseal(sealed, MAX_UPDATE)
             .map_err(|error| format!("the volumes cannot be read: {error}"))?;
-        let updates: Vec<VolumePlan> = serde_json::from_slice(&bytes)
-            .map_err(|error| format!("the volumes are not understood: {error}"))?;
         for update in updates {
             let VolumeSource::Projected { files } = &update.source else {
                 continue;
