@@ -22,6 +22,7 @@
 //! | [`resolve`] | host names to addresses, without the C library | |
 //! | [`manifest`] | text → checked objects, all problems with positions (pure) | names |
 //! | [`plan`] | objects + image configs + host facts → `PodPlan` (pure) | names, manifest |
+//! | [`seccomp`] | profiles of system calls → filter programs | manifest, plan |
 //! | [`lifecycle`] | the pod's state machine and its `v1.PodStatus` (pure) | names, plan |
 //! | [`wire`] | messages between front end, supervisor and stages (pure) | names, plan |
 //! | [`stage`] | code of the processes between fork and exec: pause, container init, exec, unpack; the prober | sys, resolve, wire, plan |
@@ -46,6 +47,7 @@ pub mod net;
 pub mod plan;
 pub mod resolve;
 pub mod runtime;
+pub mod seccomp;
 pub mod stage;
 pub mod store;
 pub mod supervisor;

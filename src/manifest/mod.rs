@@ -10,6 +10,7 @@
     reason = "manifests come from anywhere"
 )]
 
+mod capability;
 mod check;
 mod data;
 mod defaults;
@@ -28,6 +29,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::names::{Namespace, ObjectName};
 
+pub use capability::Capability;
 pub(crate) use pod::env::subscript;
 pub use problem::{Positions, Problem, Severity};
 pub use quantity::parse_quantity;

@@ -7,6 +7,7 @@ mod image_config;
 mod life;
 mod objects;
 mod pod_plan;
+mod security;
 mod signal;
 mod user;
 
@@ -15,5 +16,6 @@ pub use image_config::*;
 pub use life::*;
 pub use objects::{ObjectData, ObjectKind, Objects, named_objects, objects_of_volumes};
 pub use pod_plan::*;
+pub use security::{DEFAULT_CAPABILITIES, Filter, Filters, Seccomp, SecurityPlan};
 pub use signal::name as signal_name;
 pub use user::{ResolvedUser, UserError, resolve_user};

@@ -7,6 +7,7 @@ pub mod children;
 pub mod credentials;
 pub mod mount;
 pub mod process;
+pub mod seccomp;
 pub mod seqpacket;
 pub mod signal;
 pub mod terminal;
