@@ -57,6 +57,8 @@ mod exit_codes;
 mod generated;
 #[path = "suite/hostile_images.rs"]
 mod hostile_images;
+#[path = "suite/isolation.rs"]
+mod isolation;
 #[path = "suite/layers.rs"]
 mod layers;
 #[path = "suite/life_ending.rs"]

@@ -223,17 +223,27 @@ const HOST_ALIAS: &[Field] = &[
 const POD_SECURITY: &[Field] = &[
     works("runAsUser", Kind::Int),
     works("runAsGroup", Kind::Int),
-    not_yet("runAsNonRoot"),
-    not_yet("supplementalGroups"),
-    not_yet_but("supplementalGroupsPolicy", "Merge"),
+    works("runAsNonRoot", Kind::Bool),
+    works("supplementalGroups", Kind::List(&Kind::Int)),
+    works("supplementalGroupsPolicy", Kind::Text),
     not_yet("fsGroup"),
     not_yet_but("fsGroupChangePolicy", "Always"),
-    not_yet("sysctls"),
-    not_yet("seccompProfile"),
-    not_yet("appArmorProfile"),
-    not_yet("seLinuxOptions"),
-    not_yet("seLinuxChangePolicy"),
+    works("sysctls", Kind::List(&Kind::Object(SYSCTL))),
+    works("seccompProfile", Kind::Object(PROFILE)),
+    works("appArmorProfile", Kind::Object(PROFILE)),
+    note("seLinuxOptions", SELINUX),
+    note("seLinuxChangePolicy", SELINUX),
     refused("windowsOptions", "is for Windows", None),
+];
+
+const SELINUX: &str = "has no effect: podrun sets no SELinux labels";
+
+const SYSCTL: &[Field] = &[works("name", Kind::Text), works("value", Kind::Text)];
+
+/// Of seccomp and of `AppArmor`.
+const PROFILE: &[Field] = &[
+    works("type", Kind::Text),
+    works("localhostProfile", Kind::Text),
 ];
 
 const CONTAINER: &[Field] = &[
@@ -395,18 +405,20 @@ const SECURITY: &[Field] = &[
     works("runAsUser", Kind::Int),
     works("runAsGroup", Kind::Int),
     works("readOnlyRootFilesystem", Kind::Bool),
-    not_yet("runAsNonRoot"),
-    not_yet("capabilities"),
-    not_yet("privileged"),
-    Field {
-        name: "allowPrivilegeEscalation",
-        verdict: Verdict::Works(Kind::Bool),
-        default: None,
-    },
-    not_yet_but("procMount", "Default"),
-    not_yet("seccompProfile"),
-    not_yet("appArmorProfile"),
-    not_yet("seLinuxOptions"),
+    works("runAsNonRoot", Kind::Bool),
+    works(
+        "capabilities",
+        Kind::Object(&[
+            works("add", Kind::List(&Kind::Text)),
+            works("drop", Kind::List(&Kind::Text)),
+        ]),
+    ),
+    works("privileged", Kind::Bool),
+    works("allowPrivilegeEscalation", Kind::Bool),
+    works("procMount", Kind::Text),
+    works("seccompProfile", Kind::Object(PROFILE)),
+    works("appArmorProfile", Kind::Object(PROFILE)),
+    note("seLinuxOptions", SELINUX),
     refused("windowsOptions", "is for Windows", None),
 ];
 

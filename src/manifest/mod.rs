@@ -31,6 +31,7 @@ use crate::names::{Namespace, ObjectName};
 
 pub use capability::Capability;
 pub(crate) use pod::env::subscript;
+pub use pod::sysctl_path;
 pub use problem::{Positions, Problem, Severity};
 pub use quantity::parse_quantity;
 pub use render::render;

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{Console, ContainerRestart, Hooks, Probes, Role, TerminationMessage};
+use super::{Console, ContainerRestart, Hooks, Probes, Role, SecurityPlan, TerminationMessage};
 use crate::names::{ContainerName, Namespace, ObjectName, PodUid, VolumeName};
 
 /// The version written into every plan; a supervisor refuses another one.
@@ -39,6 +39,8 @@ pub struct PodPlan {
     pub files: EtcFiles,
     /// The machine's own address, for the status.
     pub host_address: IpAddr,
+    /// `spec.securityContext.sysctls`: paths below `/proc/sys`, with their values, in order.
+    pub sysctls: Vec<(String, String)>,
     /// `spec.readinessGates`: conditions that must be true before the pod is Ready.
     pub readiness_gates: Vec<String>,
     /// The pod's volumes, each materialised once.
@@ -232,6 +234,8 @@ pub struct ContainerPlan {
     pub working_dir: String,
     /// Who it runs as; names are resolved against the image's passwd and group at the start.
     pub user: UserPlan,
+    /// What its processes may do.
+    pub security: SecurityPlan,
     /// Mounts in the order they are made (by depth).
     pub mounts: Vec<MountPlan>,
     /// The signal that asks PID 1 to end: `lifecycle.stopSignal`, else the image's, else TERM.
@@ -282,6 +286,22 @@ pub struct UserPlan {
     pub run_as_user: Option<u32>,
     /// `runAsGroup`.
     pub run_as_group: Option<u32>,
+    /// `runAsNonRoot`: it does not start as user 0, nor as one that only the image knows by number.
+    pub run_as_non_root: bool,
+    /// `supplementalGroups`.
+    pub supplemental_groups: Vec<u32>,
+    /// `supplementalGroupsPolicy`.
+    pub groups_policy: GroupsPolicy,
+}
+
+/// `supplementalGroupsPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum GroupsPolicy {
+    /// The groups of the image's `/etc/group` count as well.
+    #[default]
+    Merge,
+    /// Only those of the manifest count.
+    Strict,
 }
 
 /// One mount of a volume into a container.

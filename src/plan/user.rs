@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::UserPlan;
+use super::{GroupsPolicy, UserPlan};
 
 /// Longer lines are not an entry.
 const MAX_LINE: usize = 1024 * 1024;
@@ -40,6 +40,8 @@ pub enum UserError {
     Malformed(String),
     /// The home directory has a line break, which could forge an entry elsewhere.
     Home,
+    /// `runAsNonRoot` forbids it; the kubelet's words.
+    Root(String),
 }
 
 impl fmt::Display for UserError {
@@ -57,6 +59,7 @@ impl fmt::Display for UserError {
                 f,
                 "`{text}` is not a user (a name or a number from 0 to 4294967294, with `:group` or without)"
             ),
+            Self::Root(why) => f.write_str(why),
             Self::Home => write!(
                 f,
                 "the home directory in the image's /etc/passwd has a line break"
@@ -153,6 +156,7 @@ pub fn resolve_user(
         None => (whole, None),
     };
 
+    check_non_root(user, image_user)?;
     let by_number = |uid: u32| passwd_entries(passwd).find(|entry| entry.uid == uid);
     let (uid, entry) = match user.run_as_user {
         Some(uid) => (uid, by_number(uid)),
@@ -195,11 +199,17 @@ pub fn resolve_user(
     // The primary group is among the supplementary ones, or a setgid program could drop it and
     // with it what it denies (CVE-2022-36109).
     let mut supplemental_groups = vec![gid];
-    if let Some(entry) = &entry {
+    let mut add = |group: u32| {
+        if !supplemental_groups.contains(&group) {
+            supplemental_groups.push(group);
+        }
+    };
+    user.supplemental_groups.iter().copied().for_each(&mut add);
+    if let (Some(entry), GroupsPolicy::Merge) = (&entry, user.groups_policy) {
         for (_, member_of, members) in group_entries(group) {
             let is_member = members.split(',').any(|member| member == entry.name);
-            if is_member && !supplemental_groups.contains(&member_of) {
-                supplemental_groups.push(member_of);
+            if is_member {
+                add(member_of);
             }
         }
     }
@@ -216,6 +226,27 @@ pub fn resolve_user(
         supplemental_groups,
         home: home.to_owned(),
     })
+}
+
+/// `verifyRunAsNonRoot` of the kubelet: by what the manifest and the image's configuration say, for
+/// the image's `/etc/passwd` may give any name the number 0.
+fn check_non_root(user: &UserPlan, image_user: &str) -> Result<(), UserError> {
+    if !user.run_as_non_root {
+        return Ok(());
+    }
+    let is_root = |text: &str| text.is_empty() || parse_id(text) == Some(0);
+    match user.run_as_user {
+        Some(0) => Err(UserError::Root(
+            "container's runAsUser breaks non-root policy".to_owned(),
+        )),
+        None if is_root(image_user) => Err(UserError::Root(
+            "container has runAsNonRoot and image will run as root".to_owned(),
+        )),
+        None if !is_numeric(image_user) => Err(UserError::Root(format!(
+            "container has runAsNonRoot and image has non-numeric user ({image_user}), cannot verify user is non-root"
+        ))),
+        Some(_) | None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -279,7 +310,7 @@ mod tests {
         let plan = UserPlan {
             image_user: "app:grp".to_owned(),
             run_as_user: Some(5),
-            run_as_group: None,
+            ..UserPlan::default()
         };
         let user = resolve_user(&plan, PASSWD, GROUP).unwrap();
         assert_eq!((user.uid, user.gid), (5, 0));
@@ -299,6 +330,53 @@ mod tests {
         let user = resolve_user(&plan, PASSWD, GROUP).unwrap();
         assert_eq!(user.supplemental_groups, [20, 30, 31]);
         assert_eq!(user.home, "/home/app");
+    }
+
+    #[test]
+    fn groups_of_the_manifest_come_with_or_without_the_images() {
+        let plan = UserPlan {
+            image_user: "app".to_owned(),
+            supplemental_groups: vec![40, 31, 40],
+            ..UserPlan::default()
+        };
+        let user = resolve_user(&plan, PASSWD, GROUP).unwrap();
+        assert_eq!(user.supplemental_groups, [20, 40, 31, 30]);
+        let plan = UserPlan {
+            groups_policy: GroupsPolicy::Strict,
+            ..plan
+        };
+        let user = resolve_user(&plan, PASSWD, GROUP).unwrap();
+        assert_eq!(user.supplemental_groups, [20, 40, 31]);
+    }
+
+    #[test]
+    fn non_root_is_verified_as_the_kubelet_does() {
+        const ROOT: &str = "container has runAsNonRoot and image will run as root";
+        const POLICY: &str = "container's runAsUser breaks non-root policy";
+        const NAME: &str = "container has runAsNonRoot and image has non-numeric user (app), cannot verify user is non-root";
+        for (image_user, run_as_user, error) in [
+            ("", None, ROOT),
+            ("0", None, ROOT),
+            ("00:5", None, ROOT),
+            ("app", None, NAME),
+            ("app:grp", None, NAME),
+            ("10", None, ""),
+            ("app", Some(7), ""),
+            ("10", Some(0), POLICY),
+        ] {
+            let plan = UserPlan {
+                image_user: image_user.to_owned(),
+                run_as_user,
+                run_as_non_root: true,
+                ..UserPlan::default()
+            };
+            let said = resolve_user(&plan, PASSWD, GROUP).map_err(|error| error.to_string());
+            assert_eq!(
+                said.err().unwrap_or_default(),
+                error,
+                "{image_user} {run_as_user:?}"
+            );
+        }
     }
 
     #[test]

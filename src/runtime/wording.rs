@@ -35,6 +35,16 @@ pub fn sentence(failure: &Failure) -> String {
         Step::Namespaces => format!("the pod's namespaces cannot be joined: {why}"),
         Step::Hostname => format!("the host name `{object}` cannot be set: {why}"),
         Step::Network => format!("the pod's network cannot be set up: {why}"),
+        Step::Sysctl => {
+            let name = object.replace('/', ".");
+            match failure.errno {
+                libc::ENOENT => format!("SysctlForbidden: no pod has a sysctl `{name}` of its own"),
+                libc::EACCES | libc::EPERM => {
+                    format!("SysctlForbidden: the kernel lets nobody but root set `{name}`")
+                }
+                _ => format!("sysctl `{name}` cannot be set: {why}"),
+            }
+        }
         Step::Clone => format!("no new process can be made: {why}"),
         Step::Volume => object.clone(),
         Step::RootFilesystem if object.is_empty() => {

@@ -6,22 +6,10 @@ use rustix::fs::{Gid, Uid};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use crate::plan::{Seccomp, SecurityPlan};
 use crate::stage::At;
+use crate::sys::seccomp;
 use crate::wire::{Failure, IdSpace, Step};
-
-/// The capabilities a container has by default: what containerd gives, without MKNOD, `NET_RAW` and
-/// `AUDIT_WRITE`. Together 0x800405fb.
-pub const DEFAULT_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
-    .union(CapabilitySet::DAC_OVERRIDE)
-    .union(CapabilitySet::FSETID)
-    .union(CapabilitySet::FOWNER)
-    .union(CapabilitySet::SETGID)
-    .union(CapabilitySet::SETUID)
-    .union(CapabilitySet::SETPCAP)
-    .union(CapabilitySet::NET_BIND_SERVICE)
-    .union(CapabilitySet::KILL)
-    .union(CapabilitySet::SETFCAP)
-    .union(CapabilitySet::SYS_CHROOT);
 
 /// The most descriptors a container may open at first; the hard limit is the caller's.
 const SOFT_DESCRIPTORS: u64 = 65536;
@@ -67,16 +55,21 @@ pub fn set_process_limits() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Changes to the container's user with the default capabilities; the order is that of
-/// `capabilities(7)`: the bounding set needs SETPCAP and the groups need SETGID, which end with
-/// the change of user unless KEEPCAPS holds them.
+/// Changes to the container's user; the order is that of `capabilities(7)`: the bounding set needs
+/// SETPCAP and the groups need SETGID, which end with the change of user unless KEEPCAPS holds
+/// them. Returns what [`confine`] leaves; until then this process may still load a filter.
 ///
 /// # Errors
 /// The step.
-pub fn become_user(identity: &Identity, ids: IdSpace) -> Result<(), Failure> {
+pub fn become_user(
+    identity: &Identity,
+    ids: IdSpace,
+    security: &SecurityPlan,
+) -> Result<CapabilitySet, Failure> {
+    let bounding = CapabilitySet::from_bits_retain(security.capabilities);
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
-        if DEFAULT_CAPABILITIES.contains(capability) {
+        if bounding.contains(capability) {
             continue;
         }
         match rustix::thread::remove_capability_from_bounding_set(capability) {
@@ -110,20 +103,49 @@ pub fn become_user(identity: &Identity, ids: IdSpace) -> Result<(), Failure> {
         .at(Step::Credentials, "capabilities")?
         .permitted;
     let held = if identity.uid == 0 {
-        DEFAULT_CAPABILITIES.intersection(permitted)
+        bounding.intersection(permitted)
     } else {
         CapabilitySet::empty()
     };
+    hold(held.union(permitted.intersection(CapabilitySet::SYS_ADMIN)))?;
+    Ok(held)
+}
+
+/// The last of it, after which nothing is done but `execve`: the filter may forbid all else.
+/// Without `no_new_privs` a filter needs `SYS_ADMIN`, which is given up after it; with it the
+/// filter comes last, so that it need not allow `capset(2)` (seccomp(2)).
+///
+/// # Errors
+/// The step.
+pub fn confine(security: &SecurityPlan, held: CapabilitySet) -> Result<(), Failure> {
+    if security.no_new_privs {
+        rustix::thread::set_no_new_privs(true).at(Step::ProcessState, "no_new_privs")?;
+        hold(held)?;
+        load_filter(security)
+    } else {
+        load_filter(security)?;
+        hold(held)
+    }
+}
+
+fn hold(capabilities: CapabilitySet) -> Result<(), Failure> {
     rustix::thread::set_capabilities(
         None,
         CapabilitySets {
-            effective: held,
-            permitted: held,
+            effective: capabilities,
+            permitted: capabilities,
             inheritable: CapabilitySet::empty(),
         },
     )
-    .at(Step::Credentials, "capabilities")?;
-    Ok(())
+    .at(Step::Credentials, "capabilities")
+}
+
+/// A container that is to be confined is never started without its filter.
+fn load_filter(security: &SecurityPlan) -> Result<(), Failure> {
+    if security.seccomp == Seccomp::Unconfined {
+        return Ok(());
+    }
+    seccomp::load(&security.filter.0).at(Step::ProcessState, "the seccomp filter")
 }
 
 /// Gives up every capability (pause needs none once it is set up).
@@ -195,6 +217,24 @@ mod tests {
 
     #[test]
     fn the_default_capabilities_are_the_eleven() {
-        assert_eq!(DEFAULT_CAPABILITIES.bits(), 0x8004_05fb);
+        let eleven = CapabilitySet::CHOWN
+            .union(CapabilitySet::DAC_OVERRIDE)
+            .union(CapabilitySet::FSETID)
+            .union(CapabilitySet::FOWNER)
+            .union(CapabilitySet::SETGID)
+            .union(CapabilitySet::SETUID)
+            .union(CapabilitySet::SETPCAP)
+            .union(CapabilitySet::NET_BIND_SERVICE)
+            .union(CapabilitySet::KILL)
+            .union(CapabilitySet::SETFCAP)
+            .union(CapabilitySet::SYS_CHROOT);
+        assert_eq!(eleven.bits(), crate::plan::DEFAULT_CAPABILITIES);
+    }
+
+    #[test]
+    fn a_filter_that_is_missing_is_an_error() {
+        let security = SecurityPlan::default();
+        assert!(security.filter.0.is_empty());
+        assert_eq!(load_filter(&security).unwrap_err().errno, libc::EINVAL);
     }
 }

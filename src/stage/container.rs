@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::process::DumpableBehavior;
 
-use crate::plan::{ContainerPlan, PodPlan, ResolvedUser, resolve_user};
+use crate::plan::{ContainerPlan, PodPlan, ResolvedUser, SecurityPlan, UserError, resolve_user};
 use crate::stage::confine::{self, Identity};
 use crate::stage::exec::open_terminal;
 use crate::stage::{At, Reporter, program, rootfs};
@@ -110,7 +110,8 @@ fn prepare(
     };
     // The rest of the pod: its network, and the containers whose turn is before.
     reporter.wait_for_go()?;
-    become_command(reporter, &stdio, &identity, setup.ids, || {
+    let security = &setup.container.security;
+    become_command(reporter, &stdio, &identity, setup.ids, security, || {
         enter_working_directory(&setup.container.working_dir)
     })?;
     Ok(env)
@@ -128,7 +129,7 @@ pub(crate) fn own_keyring() -> Result<(), Failure> {
 }
 
 /// The last steps, common to a container's init and to exec: stdio, working directory, limits,
-/// user, signals, and no descriptor left but the report socket.
+/// user, signals, no descriptor left but the report socket, and what it may do.
 ///
 /// # Errors
 /// The step.
@@ -137,6 +138,7 @@ pub(crate) fn become_command(
     stdio: &[BorrowedFd<'_>; 3],
     identity: &Identity,
     ids: IdSpace,
+    security: &SecurityPlan,
     enter_directory: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     // A program that opens /dev/stdout opens the pipe again, as its own user.
@@ -148,14 +150,15 @@ pub(crate) fn become_command(
     }
     confine::set_process_limits()?;
     enter_directory()?;
-    confine::become_user(identity, ids)?;
+    let held = confine::become_user(identity, ids, security)?;
     // Changing credentials made the process what /proc/sys/fs/suid_dumpable says.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(Step::ProcessState, "dumpable")?;
     signal::reset_all().at(Step::ProcessState, "signals")?;
     // The reporter stays under its own number: a command that cannot be executed is told over it.
     process::close_all_but(&[reporter.as_fd()]).at(Step::ProcessState, "descriptors")?;
-    process::close_on_exec_from(3).at(Step::ProcessState, "descriptors")
+    process::close_on_exec_from(3).at(Step::ProcessState, "descriptors")?;
+    confine::confine(security, held)
 }
 
 /// Best effort: a file or device that was given as stdio keeps its owner.
@@ -170,10 +173,29 @@ fn own_pipe(fd: BorrowedFd<'_>, uid: u32) {
 fn find_user(setup: &ContainerSetup<'_>) -> Result<ResolvedUser, Failure> {
     let passwd = read_user_database("/etc/passwd")?;
     let group = read_user_database("/etc/group")?;
-    resolve_user(&setup.container.user, &passwd, &group).map_err(|error| Failure {
-        step: Step::User,
-        object: error.to_string(),
-        errno: 0,
+    resolve_user(&setup.container.user, &passwd, &group).map_err(|error| {
+        let mut object = error.to_string();
+        if let UserError::Root(_) = error {
+            use std::fmt::Write;
+            let PodPlan {
+                name,
+                namespace,
+                uid,
+                ..
+            } = setup.plan;
+            let container = &setup.container.name;
+            // As the kubelet ends its sentence (`format.Pod`).
+            write!(
+                object,
+                " (pod: \"{name}_{namespace}({uid})\", container: {container})"
+            )
+            .ok();
+        }
+        Failure {
+            step: Step::User,
+            object,
+            errno: 0,
+        }
     })
 }
 

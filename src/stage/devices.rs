@@ -9,6 +9,7 @@ use rustix::mount::MountAttrFlags;
 
 use crate::stage::At;
 use crate::stage::container::ContainerSetup;
+use crate::stage::host_devices;
 use crate::stage::rootfs::kernel_mount_point;
 use crate::sys::mount::{Depth, add_attributes, attach, clone_tree, new_filesystem};
 use crate::wire::{Failure, IdSpace, Step};
@@ -51,7 +52,9 @@ pub fn mount_dev(setup: &ContainerSetup<'_>, root: BorrowedFd<'_>) -> Result<(),
 
     for (name, major, minor) in DEVICES {
         if setup.ids == IdSpace::Machine {
-            make_node(dev, name, major, minor)?;
+            let mode = Mode::from_raw_mode(0o666);
+            let device = makedev(major, minor);
+            make_node(dev, name, FileType::CharacterDevice, mode, device)?;
         } else {
             bind_node(dev, name, major, minor)?;
         }
@@ -63,23 +66,24 @@ pub fn mount_dev(setup: &ContainerSetup<'_>, root: BorrowedFd<'_>) -> Result<(),
         rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755))
             .at(Step::Device, format!("/dev/{name}"))?;
     }
+    if setup.container.security.privileged {
+        host_devices::add(setup.ids, dev)?;
+    }
     mount_pts(setup, dev)?;
     mount_shared_memory(setup, dev)?;
     mount_message_queues(setup, dev)
 }
 
 /// As root each container has nodes of its own: with the host's it could change their mode.
-fn make_node(dev: BorrowedFd<'_>, name: &str, major: u32, minor: u32) -> Result<(), Failure> {
+pub(super) fn make_node(
+    dev: BorrowedFd<'_>,
+    name: &str,
+    kind: FileType,
+    mode: Mode,
+    device: u64,
+) -> Result<(), Failure> {
     let object = || format!("/dev/{name}");
-    let mode = Mode::from_raw_mode(0o666);
-    rustix::fs::mknodat(
-        dev,
-        name,
-        FileType::CharacterDevice,
-        mode,
-        makedev(major, minor),
-    )
-    .at(Step::Device, object())?;
+    rustix::fs::mknodat(dev, name, kind, mode, device).at(Step::Device, object())?;
     // mknod obeys the umask.
     rustix::fs::chmodat(dev, name, mode, AtFlags::empty()).at(Step::Device, object())
 }
@@ -106,7 +110,17 @@ fn bind_node(dev: BorrowedFd<'_>, name: &str, major: u32, minor: u32) -> Result<
             errno: libc::ENODEV,
         });
     }
-    let tree = clone_tree(host.as_fd(), Depth::Single).at(Step::Device, object())?;
+    attach_node(dev, name, host.as_fd())
+}
+
+/// Binds a node of the host's under a name in `/dev`.
+pub(super) fn attach_node(
+    dev: BorrowedFd<'_>,
+    name: &str,
+    host: BorrowedFd<'_>,
+) -> Result<(), Failure> {
+    let object = || format!("/dev/{name}");
+    let tree = clone_tree(host, Depth::Single).at(Step::Device, object())?;
     add_attributes(
         tree.as_fd(),
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,

@@ -9,6 +9,7 @@ use rustix::process::DumpableBehavior;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use crate::plan::SecurityPlan;
 use crate::stage::confine::Identity;
 use crate::stage::container::{become_command, own_keyring};
 use crate::stage::{At, Reporter, program};
@@ -29,6 +30,8 @@ pub struct ExecSetup<'a> {
     pub identity: &'a Identity,
     /// Which ids exist.
     pub ids: IdSpace,
+    /// What the container's processes may do.
+    pub security: &'a SecurityPlan,
     /// Where its input comes from and its output goes.
     pub stdio: ExecStdio<'a>,
 }
@@ -60,7 +63,14 @@ fn prepare(reporter: &Reporter, setup: &ExecSetup<'_>) -> Result<Vec<(String, St
         || rustix::process::chdir(setup.working_dir).at(Step::WorkingDirectory, setup.working_dir);
     match &setup.stdio {
         ExecStdio::Pipes(stdio) => {
-            become_command(reporter, stdio, setup.identity, setup.ids, enter)?;
+            become_command(
+                reporter,
+                stdio,
+                setup.identity,
+                setup.ids,
+                setup.security,
+                enter,
+            )?;
         }
         ExecStdio::Terminal(size) => {
             // Its number is closed with all others before execve; nothing may close it again.
@@ -71,6 +81,7 @@ fn prepare(reporter: &Reporter, setup: &ExecSetup<'_>) -> Result<Vec<(String, St
                 &[slave, slave, slave],
                 setup.identity,
                 setup.ids,
+                setup.security,
                 enter,
             )?;
             if !env.iter().any(|(name, _)| name == "TERM") {

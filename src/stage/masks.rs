@@ -48,11 +48,14 @@ pub const READONLY_PATHS: [&str; 5] = [
 /// Where one directory per processor holds a `thermal_throttle` to hide.
 const PROCESSORS: &str = "sys/devices/system/cpu";
 
-/// Covers and protects everything in the lists that exists.
+/// Covers and protects everything in the lists that exists; nothing in a privileged container.
 ///
 /// # Errors
 /// The path that could not be covered.
 pub fn apply(setup: &ContainerSetup<'_>, root: BorrowedFd<'_>) -> Result<(), Failure> {
+    if setup.container.security.privileged {
+        return Ok(());
+    }
     let null = open_null().at(Step::Mask, "/dev/null")?;
     let empty = rustix::fs::openat2(
         CWD,

@@ -10,6 +10,7 @@ pub mod confine;
 pub mod container;
 pub mod devices;
 pub mod exec;
+pub mod host_devices;
 pub mod host_root;
 pub mod inside;
 pub mod launcher;

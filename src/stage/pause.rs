@@ -1,12 +1,14 @@
 //! Pause: process 1 of the pod's pid namespace. It sets up what all containers share, then holds
 //! the namespaces, reaps orphans and ends when the supervisor does.
 
+use std::io::Write;
 use std::os::fd::BorrowedFd;
 
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::DumpableBehavior;
 
 use crate::plan::{Network, PodPlan};
@@ -64,12 +66,36 @@ fn set_up(
             .at(Step::Hostname, setup.plan.hostname.clone())?;
         (setup.network)(setup.plan).at(Step::Network, "")?;
     }
+    for (path, value) in &setup.plan.sysctls {
+        set_sysctl(path, value).at(Step::Sysctl, path.as_str())?;
+    }
     // With shareProcessNamespace containers see this process: it keeps no view of the host's
     // files, no capability and no descriptor.
     rustix::process::fchdir(setup.empty_dir).at(Step::Pivot, "")?;
     rustix::process::chroot(".").at(Step::Pivot, "")?;
     confine::drop_all_capabilities().at(Step::Credentials, "")?;
     Ok(())
+}
+
+/// Of this process' own namespaces, which are the pod's: `/proc` is still the host's, which no
+/// container can change (CVE-2025-52881).
+fn set_sysctl(path: &str, value: &str) -> std::io::Result<()> {
+    let root = rustix::fs::open(
+        "/proc/sys",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let file = rustix::fs::openat2(
+        root,
+        path,
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::BENEATH
+            | ResolveFlags::NO_XDEV
+            | ResolveFlags::NO_SYMLINKS
+            | ResolveFlags::NO_MAGICLINKS,
+    )?;
+    std::fs::File::from(file).write_all(value.as_bytes())
 }
 
 fn hold(lifeline: BorrowedFd<'_>, memory: &Reloadable) -> ! {

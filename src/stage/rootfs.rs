@@ -243,10 +243,12 @@ fn mount_proc(setup: &ContainerSetup<'_>, root: BorrowedFd<'_>) -> Result<(), Fa
 
 fn mount_sys(setup: &ContainerSetup<'_>, root: BorrowedFd<'_>) -> Result<(), Failure> {
     let target = kernel_mount_point(root, "sys")?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NOSUID
+    let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    if !setup.container.security.privileged {
+        attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+    }
     let host_network = matches!(setup.plan.network, Network::Host { .. });
     if host_network && setup.ids != IdSpace::Machine {
         // sysfs needs a network namespace of the same user namespace.

@@ -164,6 +164,7 @@ fn enter_container(command: &Command<'_>, reporter: &Reporter) -> ! {
         working_dir: &command.container.working_dir,
         identity: &identity,
         ids: command.ids,
+        security: &command.container.security,
         stdio,
     };
     launch(command.proof, reporter, &destination, |proof, reporter| {

@@ -53,6 +53,8 @@ pub enum Step {
     Hostname,
     /// Setting up the network namespace.
     Network,
+    /// Setting one of the pod's sysctls.
+    Sysctl,
     /// Cloning the next process.
     Clone,
     /// Opening a volume.

@@ -6,7 +6,7 @@ use podrun::names::{ContainerName, Namespace, ObjectName, PodUid};
 use podrun::plan::{
     BackOff, Console, ContainerPlan, ContainerRestart, EtcFiles, Handler, Hooks, Network,
     PLAN_VERSION, PodPlan, Probe, Probes, RestartPolicy, RestartRule, RestartRuleAction, Role,
-    RootSource, TerminationMessage, UserPlan,
+    RootSource, SecurityPlan, TerminationMessage, UserPlan,
 };
 
 /// SIGTERM.
@@ -33,6 +33,7 @@ pub(crate) fn pod(containers: impl IntoIterator<Item = ContainerPlan>) -> PodPla
             hostname: String::new(),
         },
         host_address: "192.0.2.1".parse().unwrap(),
+        sysctls: Vec::new(),
         readiness_gates: Vec::new(),
         volumes: Vec::new(),
         containers: containers.into_iter().collect(),
@@ -55,6 +56,7 @@ fn container(name: &str, role: Role) -> ContainerPlan {
         env: Vec::new(),
         working_dir: "/".to_owned(),
         user: UserPlan::default(),
+        security: SecurityPlan::default(),
         mounts: Vec::new(),
         stop_signal: TERM,
         role,

@@ -13,6 +13,8 @@ pub(crate) enum Entry<'a> {
     Dir(&'a str),
     File(&'a str, &'a [u8]),
     Program(&'a str, &'a [u8]),
+    /// A program that runs as its owner, who is root.
+    Setuid(&'a str, &'a [u8]),
     Link(&'a str, &'a str),
     HardLink(&'a str, &'a str),
     Fifo(&'a str),
@@ -44,6 +46,7 @@ pub(crate) fn tar(entries: &[Entry<'_>]) -> Vec<u8> {
             Entry::Dir(name) => (name, 0o755, b'5', "", nothing),
             Entry::File(name, content) => (name, 0o644, b'0', "", content),
             Entry::Program(name, content) => (name, 0o755, b'0', "", content),
+            Entry::Setuid(name, content) => (name, 0o4755, b'0', "", content),
             Entry::Link(name, target) => (name, 0o777, b'2', target, nothing),
             Entry::HardLink(name, target) => (name, 0o644, b'1', target, nothing),
             Entry::Fifo(name) => (name, 0o644, b'6', "", nothing),

@@ -31,7 +31,23 @@ pub(crate) fn host_facts(state: &Path, ids: Option<u32>) -> HostFacts {
         },
         storage: rustix::fs::statvfs(state)
             .map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize)),
+        capabilities: capabilities(ids.is_some()),
     }
+}
+
+/// The capabilities that a pod's containers can have: in a new user namespace every one the kernel
+/// knows, as root those of this process.
+fn capabilities(in_user_namespace: bool) -> u64 {
+    if in_user_namespace {
+        let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
+        let last: u32 = last.trim().parse().unwrap_or(40);
+        return u64::MAX >> 63_u32.saturating_sub(last);
+    }
+    let own = rustix::thread::capabilities(None).map(|own| own.permitted.bits());
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let bounding = bounding.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    own.unwrap_or_default() & bounding.unwrap_or_default()
 }
 
 /// The address the machine would use towards another one; no packet is sent for this.

@@ -4,6 +4,7 @@
 //! ports are open. Then old pods go, new ones start together, and either all stay or none.
 
 pub(crate) mod facts;
+pub(crate) mod filters;
 pub(crate) mod follow;
 pub(crate) mod images;
 pub(crate) mod launch;
@@ -14,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use k8s_openapi::api::core::v1::PodSpec;
 
+use crate::cli::apply::filters::Filters;
 use crate::cli::apply::launch::{Fleet, Interrupts, Reserved};
 use crate::cli::failure::{Failure, INVALID};
 use crate::cli::options::{Global, Input};
@@ -61,6 +63,7 @@ pub(crate) struct Prepared {
     host: HostFacts,
     publish: Vec<PublishedPort>,
     back_off: plan::BackOff,
+    filters: Filters,
 }
 
 /// Reads, checks and resolves: after this only the machine can say no.
@@ -87,6 +90,7 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
     }
     let mut prepared = Prepared {
         host: facts::host_facts(store.state_dir(), ids.id_count()),
+        filters: Filters::new(store.data_dir()),
         store,
         ids,
         sources,
@@ -292,6 +296,7 @@ impl Prepared {
             host: &host,
             publish: &self.publish,
             back_off: self.back_off,
+            filters: &self.filters,
         };
         plan::build(&input).map_err(|problems| {
             for problem in &problems {

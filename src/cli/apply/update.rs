@@ -81,6 +81,7 @@ impl Prepared {
             host: &host,
             publish: &[],
             back_off: self.back_off,
+            filters: &self.filters,
         };
         let volumes = plan::projected_volumes(&input).map_err(|problems| {
             let words: Vec<String> = problems

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
 
+use crate::cli::apply::filters::Filters;
 use crate::cli::apply::{facts, images};
 use crate::cli::command::exec_streams::Streams;
 use crate::cli::command::{attach, get, restart};
@@ -144,6 +145,7 @@ fn plan_container(
         host: &host,
         publish: &[],
         back_off: facts::back_off()?,
+        filters: &Filters::new(store.data_dir()),
     };
     plan::build_ephemeral(&input, container, target).map_err(|problems| {
         let words: Vec<String> = problems

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
-use super::{Rules, env, life, ports, volumes};
+use super::{Rules, env, life, ports, security, volumes};
 use crate::names::check_dns_label;
 
 /// What an init container may not have unless it is a sidecar.
@@ -86,22 +86,7 @@ fn check_container(path: &str, container: &Container, spec: &PodSpec, rules: &mu
         }
     }
     env::check(path, container, rules);
-    if let Some(security) = &container.security_context {
-        rules.id(
-            &format!("{path}.securityContext.runAsUser"),
-            security.run_as_user,
-        );
-        rules.id(
-            &format!("{path}.securityContext.runAsGroup"),
-            security.run_as_group,
-        );
-        if security.allow_privilege_escalation == Some(false) {
-            rules.error(
-                &format!("{path}.securityContext.allowPrivilegeEscalation"),
-                "`false` is not supported yet",
-            );
-        }
-    }
+    security::check_container(path, container, rules);
     volumes::check_mounts(path, container, spec, rules);
     life::check_restarts(path, container, rules);
     life::check_termination_message(path, container, rules);

@@ -6,7 +6,10 @@ mod handlers;
 mod life;
 mod ports;
 mod projections;
+mod security;
 mod volumes;
+
+pub use security::sysctl_path;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -197,10 +200,7 @@ fn check_spec(spec: &PodSpec, rules: &mut Rules<'_>) {
     {
         rules.error("spec.os.name", "only linux runs here");
     }
-    if let Some(security) = &spec.security_context {
-        rules.id("spec.securityContext.runAsUser", security.run_as_user);
-        rules.id("spec.securityContext.runAsGroup", security.run_as_group);
-    }
+    security::check_pod(spec, rules);
     for (index, alias) in spec.host_aliases.iter().flatten().enumerate() {
         let path = format!("spec.hostAliases[{index}]");
         if alias.ip.parse::<IpAddr>().is_err() {

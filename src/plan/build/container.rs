@@ -2,12 +2,11 @@
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
-use super::env;
-use super::life;
 use super::volume::clean_text;
 use super::{Input, PlanProblem, problem};
+use super::{env, life, security};
 use crate::names::{ContainerName, VolumeName};
-use crate::plan::{ContainerPlan, MountPlan, PresentImage, Role, UserPlan, command};
+use crate::plan::{ContainerPlan, MountPlan, Role, command};
 
 /// What a container's plan is made of besides the container.
 pub(super) struct Surroundings<'a> {
@@ -80,7 +79,15 @@ pub(super) fn plan(
     }
     let stop_signal = life::stop_signal(path, container, &image.config, problems)?;
     let (probes, hooks) = life::Handlers { container, address }.all(path, problems);
-    let user = plan_user(path, container, spec, image, input.host.id_count, problems);
+    let user = security::user(
+        path,
+        container,
+        spec,
+        &image.config.user,
+        input.host.id_count,
+        problems,
+    );
+    let security = security::plan(path, container, spec, input, problems);
     let mut mounts: Vec<MountPlan> = Vec::new();
     for mount in container.volume_mounts.iter().flatten() {
         let Ok(volume) = VolumeName::new(mount.name.as_str()) else {
@@ -108,6 +115,7 @@ pub(super) fn plan(
         env: command::environment(&image.config, hostname, &declared),
         working_dir: clean_text(working_dir),
         user,
+        security,
         mounts,
         stop_signal,
         role,
@@ -118,52 +126,4 @@ pub(super) fn plan(
         console: life::console(container),
         target: None,
     })
-}
-
-fn plan_user(
-    path: &str,
-    container: &Container,
-    spec: &PodSpec,
-    image: &PresentImage,
-    id_count: Option<u32>,
-    problems: &mut Vec<PlanProblem>,
-) -> UserPlan {
-    let own = container.security_context.as_ref();
-    let pods = spec.security_context.as_ref();
-    let mut id = |field: &str, own: Option<i64>, pods: Option<i64>| {
-        let at = if own.is_some() {
-            format!("{path}.securityContext.{field}")
-        } else {
-            format!("spec.securityContext.{field}")
-        };
-        let id = own.or(pods)?;
-        let Ok(id) = u32::try_from(id) else {
-            problems.push(problem(at, "is not an id"));
-            return None;
-        };
-        if let Some(count) = id_count.filter(|count| id >= *count) {
-            let last = count.saturating_sub(1);
-            problems.push(PlanProblem {
-                path: at,
-                message: format!(
-                    "{id} does not exist for this user, whose pods have the ids 0 to {last}"
-                ),
-                hint: Some("`podrun doctor` says how to get a larger range".to_owned()),
-            });
-        }
-        Some(id)
-    };
-    UserPlan {
-        image_user: image.config.user.clone(),
-        run_as_user: id(
-            "runAsUser",
-            own.and_then(|s| s.run_as_user),
-            pods.and_then(|s| s.run_as_user),
-        ),
-        run_as_group: id(
-            "runAsGroup",
-            own.and_then(|s| s.run_as_group),
-            pods.and_then(|s| s.run_as_group),
-        ),
-    }
 }

@@ -5,6 +5,7 @@ mod env;
 mod life;
 mod ports;
 mod projection;
+mod security;
 mod volume;
 
 use std::collections::BTreeMap;
@@ -14,9 +15,10 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::{
-    BackOff, ContainerPlan, EtcFiles, Network, Objects, PLAN_VERSION, PodPlan, PresentImage,
-    PublishedPort, RestartPolicy, Role, VolumePlan, VolumeSource, files,
+    BackOff, ContainerPlan, EtcFiles, Filters, Network, Objects, PLAN_VERSION, PodPlan,
+    PresentImage, PublishedPort, RestartPolicy, Role, VolumePlan, VolumeSource, files,
 };
+use crate::manifest::sysctl_path;
 use crate::names::{ContainerName, Namespace, ObjectName, PodUid};
 
 /// What the machine says.
@@ -42,6 +44,8 @@ pub struct HostFacts {
     pub memory: u64,
     /// Bytes of the disk that pods are kept on.
     pub storage: u64,
+    /// The capabilities that podrun can give, a bit a number.
+    pub capabilities: u64,
 }
 
 /// What a plan is made of.
@@ -67,6 +71,8 @@ pub struct Input<'a> {
     pub publish: &'a [PublishedPort],
     /// Restart delays.
     pub back_off: BackOff,
+    /// Makes the filters of system calls.
+    pub filters: &'a dyn Filters,
 }
 
 /// Something that keeps a Pod from running here.
@@ -183,6 +189,7 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
         },
         hostname,
         host_address: input.host.address,
+        sysctls: sysctls(spec),
         readiness_gates: spec
             .readiness_gates
             .iter()
@@ -258,6 +265,15 @@ pub fn build_ephemeral(
     }
 }
 
+/// `securityContext.sysctls`, as paths below `/proc/sys`.
+fn sysctls(spec: &PodSpec) -> Vec<(String, String)> {
+    let security = spec.security_context.iter();
+    let sysctls = security.flat_map(|security| security.sysctls.iter().flatten());
+    sysctls
+        .map(|sysctl| (sysctl_path(&sysctl.name), sysctl.value.clone()))
+        .collect()
+}
+
 fn restart_policy(word: &str) -> RestartPolicy {
     match word {
         "Never" => RestartPolicy::Never,
@@ -281,7 +297,19 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::plan::{ImageConfig, ObjectData, ObjectKind, RootSource};
+    use crate::plan::{Filter, ImageConfig, ObjectData, ObjectKind, RootSource, Seccomp};
+
+    #[derive(Debug)]
+    struct NoFilters;
+
+    impl Filters for NoFilters {
+        fn filter(&self, seccomp: &Seccomp, _: u64) -> Result<Filter, String> {
+            match seccomp {
+                Seccomp::Localhost(file) => Err(format!("{file}: no such profile")),
+                Seccomp::Unconfined | Seccomp::RuntimeDefault => Ok(Filter::default()),
+            }
+        }
+    }
 
     /// The plan of a Pod with this spec on a machine with the image `i`, at 10.0.0.7; the machine
     /// is 192.0.2.1.
@@ -331,6 +359,7 @@ mod tests {
             cpus: 2,
             memory: 3 << 30,
             storage: 5 << 30,
+            capabilities: (1 << 41) - 1,
         };
         build(&Input {
             pod: &pod,
@@ -343,6 +372,7 @@ mod tests {
             host: &host,
             publish: &[],
             back_off: BackOff::default(),
+            filters: &NoFilters,
         })
     }
 

@@ -1,0 +1,208 @@
+//! A container's `securityContext`, merged with its pod's: what the container says wins
+//! (`DetermineEffectiveSecurityContext`).
+
+use k8s_openapi::api::core::v1::{Container, PodSpec, SeccompProfile};
+
+use super::{Input, PlanProblem, problem};
+use crate::manifest::Capability;
+use crate::plan::{DEFAULT_CAPABILITIES, Filter, GroupsPolicy, Seccomp, SecurityPlan, UserPlan};
+
+/// Plans the security of a container that is written at `path`.
+pub(super) fn plan(
+    path: &str,
+    container: &Container,
+    spec: &PodSpec,
+    input: &Input<'_>,
+    problems: &mut Vec<PlanProblem>,
+) -> SecurityPlan {
+    let available = input.host.capabilities;
+    let own = container.security_context.as_ref();
+    let privileged = own.and_then(|own| own.privileged) == Some(true);
+    let profile = own
+        .and_then(|own| own.seccomp_profile.as_ref())
+        .or_else(|| spec.security_context.as_ref()?.seccomp_profile.as_ref());
+    let capabilities = if privileged {
+        available
+    } else {
+        capabilities(path, container, available, problems)
+    };
+    let seccomp = if privileged {
+        Seccomp::Unconfined
+    } else {
+        seccomp(profile)
+    };
+    let filter = input
+        .filters
+        .filter(&seccomp, capabilities)
+        .unwrap_or_else(|why| {
+            let is_own = own.is_some_and(|own| own.seccomp_profile.is_some());
+            let at = if is_own { path } else { "spec" };
+            let path = format!("{at}.securityContext.seccompProfile.localhostProfile");
+            say(problems, problem(path, why));
+            Filter::default()
+        });
+    SecurityPlan {
+        capabilities,
+        no_new_privs: own.and_then(|own| own.allow_privilege_escalation) == Some(false),
+        privileged,
+        seccomp,
+        filter,
+    }
+}
+
+fn seccomp(profile: Option<&SeccompProfile>) -> Seccomp {
+    match profile.map(|profile| (profile.type_.as_str(), profile.localhost_profile.as_ref())) {
+        Some(("Unconfined", _)) => Seccomp::Unconfined,
+        Some(("Localhost", Some(file))) => Seccomp::Localhost(file.clone()),
+        Some(_) | None => Seccomp::RuntimeDefault,
+    }
+}
+
+/// Containerd's order: `ALL` of `add`, `ALL` of `drop`, then the single ones of `add` and `drop`
+/// (`WithAllCapabilities`, `WithDroppedCapabilities`).
+fn capabilities(
+    path: &str,
+    container: &Container,
+    available: u64,
+    problems: &mut Vec<PlanProblem>,
+) -> u64 {
+    let lists = container
+        .security_context
+        .as_ref()
+        .and_then(|own| own.capabilities.as_ref());
+    let add = lists
+        .and_then(|lists| lists.add.as_deref())
+        .unwrap_or_default();
+    let drop = lists
+        .and_then(|lists| lists.drop.as_deref())
+        .unwrap_or_default();
+    let parse = |names: &[String]| -> Vec<Option<Capability>> {
+        names.iter().map(|name| Capability::parse(name)).collect()
+    };
+    let (added, dropped) = (parse(add), parse(drop));
+    let mut held = DEFAULT_CAPABILITIES;
+    if added.contains(&Some(Capability::All)) {
+        held = available;
+    }
+    if dropped.contains(&Some(Capability::All)) {
+        held = 0;
+    }
+    for (index, capability) in added.iter().enumerate() {
+        if let Some(Capability::One(bit)) = capability {
+            if available & bit == 0 {
+                let name = add.get(index).map(String::as_str).unwrap_or_default();
+                problems.push(PlanProblem {
+                    path: format!("{path}.securityContext.capabilities.add[{index}]"),
+                    message: format!(
+                        "podrun itself does not have `{name}` here and cannot give it"
+                    ),
+                    hint: Some("`grep CapBnd /proc/self/status` shows what there is".to_owned()),
+                });
+            }
+            held |= bit;
+        }
+    }
+    for capability in &dropped {
+        if let Some(Capability::One(bit)) = capability {
+            held &= !bit;
+        }
+    }
+    held
+}
+
+/// What the pod has is said once and not for each container.
+fn say(problems: &mut Vec<PlanProblem>, problem: PlanProblem) {
+    if !problems.contains(&problem) {
+        problems.push(problem);
+    }
+}
+
+/// Who a container runs as; ids that do not exist for this user are refused.
+pub(super) fn user(
+    path: &str,
+    container: &Container,
+    spec: &PodSpec,
+    image_user: &str,
+    id_count: Option<u32>,
+    problems: &mut Vec<PlanProblem>,
+) -> UserPlan {
+    let own = container.security_context.as_ref();
+    let pods = spec.security_context.as_ref();
+    let mut id = |at: String, id: i64| {
+        let Ok(id) = u32::try_from(id) else {
+            say(problems, problem(at, "is not an id"));
+            return None;
+        };
+        if let Some(count) = id_count.filter(|count| id >= *count) {
+            let last = count.saturating_sub(1);
+            let problem = PlanProblem {
+                path: at,
+                message: format!(
+                    "{id} does not exist for this user, whose pods have the ids 0 to {last}"
+                ),
+                hint: Some("`podrun doctor` says how to get a larger range".to_owned()),
+            };
+            say(problems, problem);
+        }
+        Some(id)
+    };
+    let mut merged = |field: &str, own: Option<i64>, pods: Option<i64>| {
+        let at = if own.is_some() { path } else { "spec" };
+        id(format!("{at}.securityContext.{field}"), own.or(pods)?)
+    };
+    let run_as_user = merged(
+        "runAsUser",
+        own.and_then(|s| s.run_as_user),
+        pods.and_then(|s| s.run_as_user),
+    );
+    let run_as_group = merged(
+        "runAsGroup",
+        own.and_then(|s| s.run_as_group),
+        pods.and_then(|s| s.run_as_group),
+    );
+    let groups = pods
+        .and_then(|s| s.supplemental_groups.as_deref())
+        .unwrap_or_default();
+    let supplemental_groups: Vec<u32> = groups
+        .iter()
+        .enumerate()
+        .filter_map(|(index, group)| {
+            id(
+                format!("spec.securityContext.supplementalGroups[{index}]"),
+                *group,
+            )
+        })
+        .collect();
+    let policy = match pods.and_then(|s| s.supplemental_groups_policy.as_deref()) {
+        Some("Strict") => GroupsPolicy::Strict,
+        Some(_) | None => GroupsPolicy::Merge,
+    };
+    // user_namespaces(7): with a map of one id `setgroups(2)` is denied.
+    if id_count == Some(1) {
+        for (field, is_set) in [
+            ("supplementalGroups", !supplemental_groups.is_empty()),
+            ("supplementalGroupsPolicy", policy == GroupsPolicy::Strict),
+        ] {
+            if is_set {
+                let problem = PlanProblem {
+                    path: format!("spec.securityContext.{field}"),
+                    message: "groups cannot be set for this user, whose pods have one id"
+                        .to_owned(),
+                    hint: Some("`podrun doctor` says how to get a range".to_owned()),
+                };
+                say(problems, problem);
+            }
+        }
+    }
+    UserPlan {
+        image_user: image_user.to_owned(),
+        run_as_user,
+        run_as_group,
+        run_as_non_root: own
+            .and_then(|s| s.run_as_non_root)
+            .or_else(|| pods?.run_as_non_root)
+            == Some(true),
+        supplemental_groups,
+        groups_policy: policy,
+    }
+}
