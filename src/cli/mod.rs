@@ -23,6 +23,12 @@ pub fn command() -> clap::Command {
 
 /// Parses the command line, performs the command and says how it ended.
 pub fn main() -> ExitCode {
+    if is_privileged_by_file() {
+        render::failure(&Failure::internal(
+            "podrun must not be a set-user-id or set-group-id program: it does what its caller says",
+        ));
+        return ExitCode::from(125);
+    }
     let options = match Podrun::try_parse() {
         Ok(options) => options,
         Err(error) => {
@@ -39,6 +45,12 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Whether this process has another user's or group's rights than its caller.
+fn is_privileged_by_file() -> bool {
+    rustix::process::geteuid() != rustix::process::getuid()
+        || rustix::process::getegid() != rustix::process::getgid()
 }
 
 fn perform(options: &Podrun) -> Result<u8, Failure> {

@@ -8,7 +8,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{Console, ContainerRestart, Hooks, Probes, Role, SecurityPlan, TerminationMessage};
+use super::{
+    Console, ContainerRestart, Filter, Hooks, Probes, Role, SecurityPlan, TerminationMessage,
+};
 use crate::names::{ContainerName, Namespace, ObjectName, PodUid, VolumeName};
 
 /// The version written into every plan; a supervisor refuses another one.
@@ -39,6 +41,8 @@ pub struct PodPlan {
     pub files: EtcFiles,
     /// The machine's own address, for the status.
     pub host_address: IpAddr,
+    /// The system calls of podrun's own processes in the pod.
+    pub helper_filter: Filter,
     /// `spec.securityContext.sysctls`: paths below `/proc/sys`, with their values, in order.
     pub sysctls: Vec<(String, String)>,
     /// `spec.readinessGates`: conditions that must be true before the pod is Ready.

@@ -57,6 +57,12 @@ pub trait Filters: std::fmt::Debug {
     /// # Errors
     /// Why there is none, in one line.
     fn filter(&self, seccomp: &Seccomp, capabilities: u64) -> Result<Filter, String>;
+
+    /// The filter for podrun's own processes in a pod.
+    ///
+    /// # Errors
+    /// Why there is none, in one line.
+    fn helper(&self) -> Result<Filter, String>;
 }
 
 /// A program of the kernel's classic BPF, one instruction a word: code (16 bits), jump if true

@@ -256,6 +256,24 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn podruns_own_processes_run_no_program() {
+        let filter = crate::seccomp::helper().unwrap();
+        for name in [
+            "execve",
+            "execveat",
+            "ptrace",
+            "chroot",
+            "setns",
+            "setresuid",
+        ] {
+            assert_eq!(call(&filter, name, &[]), EPERM, "{name}");
+        }
+        for name in ["read", "sendmsg", "connect", "socket", "openat", "splice"] {
+            assert_eq!(call(&filter, name, &[]), ALLOW, "{name}");
+        }
+    }
+
+    #[test]
     fn the_program_is_short() {
         let filter = crate::seccomp::runtime_default(crate::plan::DEFAULT_CAPABILITIES).unwrap();
         assert!(filter.0.len() < 400, "{} instructions", filter.0.len());

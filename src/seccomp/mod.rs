@@ -44,6 +44,14 @@ pub fn runtime_default(capabilities: u64) -> Result<Filter, ProfileError> {
     compile::compile(policy::runtime_default(capabilities))
 }
 
+/// For podrun's own processes that talk with containers and the network.
+///
+/// # Errors
+/// [`ProfileError::TooLong`].
+pub fn helper() -> Result<Filter, ProfileError> {
+    compile::compile(policy::helper())
+}
+
 /// A profile of the OCI's or Docker's JSON form.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use rustix::fs::{Gid, Uid};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use crate::plan::{Seccomp, SecurityPlan};
+use crate::plan::{DEFAULT_CAPABILITIES, Filter, PodPlan, Seccomp, SecurityPlan};
 use crate::stage::At;
 use crate::sys::seccomp;
 use crate::wire::{Failure, IdSpace, Step};
@@ -148,11 +148,76 @@ fn load_filter(security: &SecurityPlan) -> Result<(), Failure> {
     seccomp::load(&security.filter.0).at(Step::ProcessState, "the seccomp filter")
 }
 
-/// Gives up every capability (pause needs none once it is set up).
+/// What podrun's own processes in a pod end up as: without a capability and a way to one, and with
+/// no more system calls than they need.
 ///
 /// # Errors
-/// As `capset(2)`.
-pub fn drop_all_capabilities() -> io::Result<()> {
+/// As `capset(2)`, `prctl(2)` and `seccomp(2)`.
+pub fn confine_helper(filter: &Filter) -> io::Result<()> {
+    drop_all_capabilities()?;
+    rustix::thread::set_no_new_privs(true)?;
+    seccomp::load(&filter.0)
+}
+
+/// What setting up a pod's processes needs: their files, ids, namespaces, networks and devices.
+const SUPERVISING: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::NET_ADMIN)
+    .union(CapabilitySet::IPC_LOCK)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::SYS_ADMIN)
+    .union(CapabilitySet::SYS_NICE)
+    .union(CapabilitySet::SYS_RESOURCE)
+    .union(CapabilitySet::MKNOD);
+
+/// Keeps what supervising a pod needs and what its containers may have. The supervisor has no
+/// filter and no Landlock domain: all its children would have them, too, and a domain forbids
+/// every mount.
+///
+/// # Errors
+/// As `capset(2)` and `prctl(2)`.
+pub fn keep_supervising_capabilities(plan: &PodPlan) -> io::Result<()> {
+    let containers = plan
+        .containers
+        .iter()
+        .fold(DEFAULT_CAPABILITIES, |all, one| {
+            all | one.security.capabilities
+        });
+    let kept = SUPERVISING.union(CapabilitySet::from_bits_retain(containers));
+    for bit in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if kept.contains(capability) {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INVAL) => break,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    let held = kept.intersection(rustix::thread::capabilities(None)?.permitted);
+    rustix::thread::clear_ambient_capability_set()?;
+    Ok(rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: held,
+            permitted: held,
+            inheritable: CapabilitySet::empty(),
+        },
+    )?)
+}
+
+fn drop_all_capabilities() -> io::Result<()> {
     let none = CapabilitySet::empty();
     rustix::thread::clear_ambient_capability_set()?;
     Ok(rustix::thread::set_capabilities(
@@ -228,7 +293,7 @@ mod tests {
             .union(CapabilitySet::KILL)
             .union(CapabilitySet::SETFCAP)
             .union(CapabilitySet::SYS_CHROOT);
-        assert_eq!(eleven.bits(), crate::plan::DEFAULT_CAPABILITIES);
+        assert_eq!(eleven.bits(), DEFAULT_CAPABILITIES);
     }
 
     #[test]

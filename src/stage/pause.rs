@@ -73,7 +73,7 @@ fn set_up(
     // files, no capability and no descriptor.
     rustix::process::fchdir(setup.empty_dir).at(Step::Pivot, "")?;
     rustix::process::chroot(".").at(Step::Pivot, "")?;
-    confine::drop_all_capabilities().at(Step::Credentials, "")?;
+    confine::confine_helper(&setup.plan.helper_filter).at(Step::Credentials, "")?;
     Ok(())
 }
 

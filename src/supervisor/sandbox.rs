@@ -242,7 +242,7 @@ pub(super) fn start_prober(
                     0 => Ok(()),
                     join => process::join_namespaces(pause.pidfd.as_fd(), join),
                 })
-                .and_then(|()| confine::drop_all_capabilities());
+                .and_then(|()| confine::confine_helper(&plan.helper_filter));
             if ready.is_err() {
                 process::exit_now(125);
             }
@@ -277,7 +277,7 @@ pub(super) fn start_forwarder(
                 .and_then(|()| process::die_with_parent())
                 .and_then(|()| signal::reset_all())
                 .and_then(|()| process::join_namespaces(pause.pidfd.as_fd(), libc::CLONE_NEWNET))
-                .and_then(|()| confine::drop_all_capabilities());
+                .and_then(|()| confine::confine_helper(&plan.helper_filter));
             if ready.is_err() {
                 process::exit_now(125);
             }

@@ -5,6 +5,7 @@
 
 pub mod children;
 pub mod credentials;
+pub mod inheritance;
 pub mod mount;
 pub mod process;
 pub mod seccomp;

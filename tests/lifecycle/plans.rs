@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use podrun::names::{ContainerName, Namespace, ObjectName, PodUid};
 use podrun::plan::{
-    BackOff, Console, ContainerPlan, ContainerRestart, EtcFiles, Handler, Hooks, Network,
+    BackOff, Console, ContainerPlan, ContainerRestart, EtcFiles, Filter, Handler, Hooks, Network,
     PLAN_VERSION, PodPlan, Probe, Probes, RestartPolicy, RestartRule, RestartRuleAction, Role,
     RootSource, SecurityPlan, TerminationMessage, UserPlan,
 };
@@ -33,6 +33,7 @@ pub(crate) fn pod(containers: impl IntoIterator<Item = ContainerPlan>) -> PodPla
             hostname: String::new(),
         },
         host_address: "192.0.2.1".parse().unwrap(),
+        helper_filter: Filter::default(),
         sysctls: Vec::new(),
         readiness_gates: Vec::new(),
         volumes: Vec::new(),

@@ -709,3 +709,141 @@ fn what_has_no_effect_or_no_support_is_said() {
     let path = podrun.manifest("pod", &pod("users", spec, &[container("a", &["report"])]));
     podrun.run(["up", &path]).code(3).says("hostUsers");
 }
+
+#[test]
+fn processes_on_their_way_into_a_container_show_nothing_of_the_machine() {
+    let podrun = Podrun::new();
+    let fields = json!({ "securityContext": { "capabilities": { "add": ["SYS_PTRACE"] } } });
+    let path = podrun.manifest(
+        "pod",
+        &lasting(
+            "watched",
+            &[container_with(
+                "a",
+                &["and", "snoop", "--", "sleep"],
+                &fields,
+            )],
+        ),
+    );
+    podrun.run(["up", "--wait=running", &path]).ok();
+    for _ in 0..50 {
+        podrun.probe("watched", "a", &["exit", "0"]);
+    }
+    podrun.probe("watched", "a", &["write", "/enough", ""]);
+    podrun.wait_for_log("watched", "a", "looked ");
+    let log = podrun.run(["logs", "watched"]).ok().stdout;
+    assert!(!log.contains("leak"), "{log}");
+}
+
+#[test]
+fn podruns_own_processes_in_a_pod_can_do_next_to_nothing() {
+    let podrun = Podrun::new();
+    let fields = json!({
+        "ports": [{ "containerPort": 8080, "hostPort": crate::harness::free_port() }],
+        "readinessProbe": { "tcpSocket": { "port": 8080 }, "periodSeconds": 1 },
+    });
+    podrun
+        .up(&lasting(
+            "own",
+            &[container_with("a", &["tcp-echo", "8080"], &fields)],
+        ))
+        .ok();
+    let mut seen = Vec::new();
+    for process in podrun.processes() {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap();
+        let field = |name: &str| -> String {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_default().trim().to_owned()
+        };
+        match process.name.as_str() {
+            "podrun-pause" | "podrun-prober" => {
+                for set in ["CapEff:", "CapPrm:", "CapInh:", "CapAmb:"] {
+                    assert_eq!(field(set), NONE, "{set} of {process:?}");
+                }
+                assert_eq!(field("NoNewPrivs:"), "1", "{process:?}");
+                assert_eq!(field("Seccomp:"), "2", "{process:?}");
+                seen.push(process.name);
+            }
+            // The forwarder has its name of it.
+            "podrun-pod" if field("Seccomp:") == "2" => {
+                assert_eq!(field("CapPrm:"), NONE, "{process:?}");
+                assert_eq!(field("NoNewPrivs:"), "1", "{process:?}");
+                seen.push("forwarder".to_owned());
+            }
+            "podrun-pod" => {
+                let held = u64::from_str_radix(&field("CapPrm:"), 16).unwrap();
+                for number in [16, 17, 22, 25, 33, 39] {
+                    assert_eq!(held & 1 << number, 0, "{number} of {process:?}");
+                }
+                assert_eq!(field("CapBnd:"), field("CapPrm:"), "{process:?}");
+                seen.push(process.name);
+            }
+            _ => {}
+        }
+    }
+    seen.sort();
+    assert_eq!(
+        seen,
+        ["forwarder", "podrun-pause", "podrun-pod", "podrun-prober"]
+    );
+}
+
+#[test]
+fn how_the_caller_is_scheduled_is_not_inherited() {
+    let podrun = Podrun::new();
+    let plain = container("a", &["and", "report", "--", "sleep"]);
+    podrun
+        .up(&lasting("plain", std::slice::from_ref(&plain)))
+        .ok();
+    let expected = podrun.reports("plain");
+    let path = podrun.manifest("pod", &lasting("odd", &[plain]));
+    let mut command = podrun.environment(std::process::Command::new("setarch"));
+    command
+        .args([
+            "-R", "taskset", "-c", "0", "ionice", "-c", "3", "chrt", "-b", "0", "nice", "-n", "5",
+        ])
+        .arg(crate::harness::binary())
+        .args(["up", &path]);
+    crate::harness::finish(command, b"").ok();
+    let odd = podrun.reports("odd");
+    for (who, plain, odd) in [("init", expected.0, odd.0), ("exec", expected.1, odd.1)] {
+        for field in ["personality", "io_priority", "timer_slack"] {
+            assert_eq!(odd[field], plain[field], "{field} of {who}");
+        }
+        assert_eq!(odd["personality"], 0, "{who}");
+        assert_eq!(odd["timer_slack"], 50_000, "{who}");
+        assert_eq!(
+            status(&odd, "Cpus_allowed_list"),
+            status(&plain, "Cpus_allowed_list"),
+            "{who}"
+        );
+        // Only root may have a better one than its caller.
+        if mode() == Mode::Root {
+            assert_eq!(odd["nice"], 0, "{who}");
+        }
+    }
+}
+
+#[test]
+fn podrun_does_not_run_with_rights_that_its_caller_lacks() {
+    require_mode!(Mode::Root);
+    use std::os::unix::fs::PermissionsExt;
+    let podrun = Podrun::new();
+    let copy = podrun.scratch().join("podrun");
+    std::fs::copy(crate::harness::binary(), &copy).unwrap();
+    let open = |path: &std::path::Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(podrun.scratch(), 0o755);
+    for (mode, code) in [(0o4755, 125), (0o2755, 125), (0o755, 0)] {
+        open(&copy, mode);
+        let mut command = podrun.environment(std::process::Command::new("setpriv"));
+        command
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(&copy)
+            .arg("version")
+            .current_dir("/");
+        let output = crate::harness::finish(command, b"").code(code);
+        assert_eq!(output.stderr.contains("set-user-id"), code != 0, "{mode:o}");
+    }
+}

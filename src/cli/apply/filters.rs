@@ -42,6 +42,10 @@ impl Filters {
 }
 
 impl plan::Filters for Filters {
+    fn helper(&self) -> Result<Filter, String> {
+        seccomp::helper().map_err(|error| error.to_string())
+    }
+
     fn filter(&self, seccomp: &Seccomp, capabilities: u64) -> Result<Filter, String> {
         let key = (seccomp.clone(), capabilities);
         if let Some(filter) = self.made.borrow().get(&key) {

@@ -15,7 +15,7 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::{
-    BackOff, ContainerPlan, EtcFiles, Filters, Network, Objects, PLAN_VERSION, PodPlan,
+    BackOff, ContainerPlan, EtcFiles, Filter, Filters, Network, Objects, PLAN_VERSION, PodPlan,
     PresentImage, PublishedPort, RestartPolicy, Role, VolumePlan, VolumeSource, files,
 };
 use crate::manifest::sysctl_path;
@@ -169,6 +169,10 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
     } else {
         ports::published(spec, input.publish, &mut problems)
     };
+    let helper_filter = input.filters.helper().unwrap_or_else(|why| {
+        problems.push(problem("spec", why));
+        Filter::default()
+    });
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -189,6 +193,7 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
         },
         hostname,
         host_address: input.host.address,
+        helper_filter,
         sysctls: sysctls(spec),
         readiness_gates: spec
             .readiness_gates
@@ -297,12 +302,16 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::plan::{Filter, ImageConfig, ObjectData, ObjectKind, RootSource, Seccomp};
+    use crate::plan::{ImageConfig, ObjectData, ObjectKind, RootSource, Seccomp};
 
     #[derive(Debug)]
     struct NoFilters;
 
     impl Filters for NoFilters {
+        fn helper(&self) -> Result<Filter, String> {
+            Ok(Filter::default())
+        }
+
         fn filter(&self, seccomp: &Seccomp, _: u64) -> Result<Filter, String> {
             match seccomp {
                 Seccomp::Localhost(file) => Err(format!("{file}: no such profile")),

@@ -24,6 +24,7 @@ use rustix::time::{ClockId, TimerfdClockId, TimerfdFlags, clock_gettime, timerfd
 use crate::lifecycle::{Action, Event, Machine, Now};
 use crate::plan::PodPlan;
 use crate::runtime::wording;
+use crate::stage::confine;
 use crate::store::{EventLog, Identity, PodDir, Stream};
 use crate::supervisor::container::Live;
 use crate::supervisor::control;
@@ -136,6 +137,8 @@ impl Pod {
             return Err("supervisor: descriptors are missing".to_owned());
         };
         let plan = setup::read_plan(plan)?;
+        confine::keep_supervising_capabilities(&plan)
+            .map_err(|error| format!("supervisor: {error}"))?;
         let now = now();
         let pod_dir = PathBuf::from(launch.pod_dir);
         let ready = || -> io::Result<_> {

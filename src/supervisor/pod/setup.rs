@@ -8,7 +8,7 @@ use rustix::process::DumpableBehavior;
 use crate::plan::{PLAN_VERSION, PodPlan};
 use crate::supervisor::sandbox;
 use crate::sys::process::{self, SingleThread};
-use crate::sys::signal;
+use crate::sys::{inheritance, signal};
 
 /// The process' own state: no descriptor of the caller's, no terminal, no directory, nothing that
 /// another process of the same user could read.
@@ -38,6 +38,7 @@ pub(super) fn become_supervisor() -> io::Result<SingleThread> {
             ..descriptors
         },
     )?;
+    inheritance::reset();
     rustix::process::chdir("/")?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
