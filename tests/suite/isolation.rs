@@ -2,6 +2,8 @@
 //! of a container, for the one after a restart, for a command by exec, of a probe, of a hook, and of
 //! a container that was added to the pod.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::{Value, json};
 
 use crate::forge::{self, Entry};
@@ -827,7 +829,6 @@ fn how_the_caller_is_scheduled_is_not_inherited() {
 #[test]
 fn podrun_does_not_run_with_rights_that_its_caller_lacks() {
     require_mode!(Mode::Root);
-    use std::os::unix::fs::PermissionsExt;
     let podrun = Podrun::new();
     let copy = podrun.scratch().join("podrun");
     std::fs::copy(crate::harness::binary(), &copy).unwrap();

@@ -8,6 +8,7 @@ pub(crate) mod filters;
 pub(crate) mod follow;
 pub(crate) mod images;
 pub(crate) mod launch;
+mod notes;
 mod update;
 
 use std::collections::BTreeMap;
@@ -312,8 +313,9 @@ impl Prepared {
         })
     }
 
-    /// Says once what a rootless pod without id ranges cannot do.
+    /// Says once what a rootless pod without id ranges cannot do, and what a privileged one can.
     pub(crate) fn warn_about_ids(&self) {
+        self.note_privileged();
         if let IdMap::Single { why } = &self.ids
             && self.pods.iter().any(|(_, change)| *change != Change::Keep)
         {
