@@ -317,7 +317,10 @@ fn profiles_of_the_machine_are_obeyed_or_refused() {
         "{\n  \"defaultAction\": \"SCMP_ACT_ALLOW\",\n  \"deny\": []\n}",
     );
     put("large.json", &" ".repeat(1024 * 1024 + 1));
-    std::os::unix::fs::symlink("/etc/passwd", folder.join("link.json")).unwrap();
+    // One that would do, and is not in the folder.
+    let outside = podrun.files().join("outside.json");
+    std::fs::write(&outside, r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#).unwrap();
+    std::os::unix::fs::symlink(outside, folder.join("link.json")).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, folder.join("pipe.json"), 0o600.into()).unwrap();
     for (file, words) in [
         ("missing.json", "seccomp/missing.json: No such file"),
