@@ -129,6 +129,7 @@ pub(super) fn check(
             return None;
         }
     };
+    security::check_annotations(&pod.metadata, &mut rules);
     let Some(spec) = pod.spec.as_mut() else {
         rules.error("spec", "is required");
         return None;

@@ -7,11 +7,42 @@ use k8s_openapi::api::core::v1::{
     AppArmorProfile, Container, PodSecurityContext, PodSpec, SeccompProfile, Sysctl,
 };
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 use super::Rules;
 use crate::manifest::Capability;
 
 /// The longest name of a sysctl (`SysctlMaxLength`).
 const MAX_SYSCTL: usize = 253;
+
+/// Annotations that said what fields say now; the API server has stopped reading them (1.27 and
+/// 1.30), and who writes them relies on a confinement that is not there.
+const OLD_ANNOTATIONS: [(&str, &str); 3] = [
+    ("seccomp.security.alpha.kubernetes.io/pod", "seccompProfile"),
+    (
+        "container.seccomp.security.alpha.kubernetes.io/",
+        "seccompProfile",
+    ),
+    (
+        "container.apparmor.security.beta.kubernetes.io/",
+        "appArmorProfile",
+    ),
+];
+
+/// `metadata.annotations` that look like a confinement.
+pub(super) fn check_annotations(metadata: &ObjectMeta, rules: &mut Rules<'_>) {
+    for key in metadata.annotations.iter().flatten().map(|(key, _)| key) {
+        let old = OLD_ANNOTATIONS
+            .iter()
+            .find(|(begin, _)| key.starts_with(begin));
+        if let Some((_, field)) = old {
+            rules.note(
+                &format!("metadata.annotations.{key}"),
+                format!("has no effect: write `securityContext.{field}`"),
+            );
+        }
+    }
+}
 
 /// `spec.securityContext`.
 pub(super) fn check_pod(spec: &PodSpec, rules: &mut Rules<'_>) {
@@ -367,6 +398,32 @@ mod tests {
                 &error,
             )]);
         }
+    }
+
+    #[test]
+    fn annotations_that_confine_no_longer_are_told() {
+        let text = "{apiVersion: v1, kind: Pod, metadata: {name: p, annotations: {\
+            container.apparmor.security.beta.kubernetes.io/a: runtime/default, \
+            seccomp.security.alpha.kubernetes.io/pod: runtime/default, other: x}}, \
+            spec: {containers: [{name: a, image: i}]}}";
+        let source = crate::manifest::Source {
+            name: "pod.yaml".to_owned(),
+            text: text.into(),
+            folder: None,
+        };
+        let manifest = crate::manifest::read(&[source], crate::manifest::Strictness::Strict);
+        let notes: Vec<&str> = manifest
+            .problems
+            .iter()
+            .map(|note| note.message.as_str())
+            .collect();
+        assert_eq!(
+            notes,
+            [
+                "has no effect: write `securityContext.appArmorProfile`",
+                "has no effect: write `securityContext.seccompProfile`",
+            ]
+        );
     }
 
     #[test]
