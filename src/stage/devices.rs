@@ -32,6 +32,10 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
+/// `CAP_MKNOD`. A container that has it can make the machine's disks; what it makes is a name and
+/// no more, because nothing that it can write to but the standard nodes is mounted with devices.
+const MKNOD: u64 = 1 << 27;
+
 /// Group `tty` on every distribution that podrun knows of.
 const TTY_GROUP: &str = "5";
 
@@ -41,24 +45,41 @@ const TTY_GROUP: &str = "5";
 /// The step that failed.
 pub fn mount_dev(setup: &ContainerSetup<'_>, root: BorrowedFd<'_>) -> Result<(), Failure> {
     let target = kernel_mount_point(root, "dev")?;
-    let dev = new_filesystem(
-        "tmpfs",
-        &[("mode", "0755"), ("size", "65536k")],
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
-    )
-    .at(Step::KernelFilesystem, "/dev")?;
-    attach(dev.as_fd(), target.as_fd()).at(Step::KernelFilesystem, "/dev")?;
-    let dev = dev.as_fd();
-
-    for (name, major, minor) in DEVICES {
-        if setup.ids == IdSpace::Machine {
-            let mode = Mode::from_raw_mode(0o666);
-            let device = makedev(major, minor);
-            make_node(dev, name, FileType::CharacterDevice, mode, device)?;
-        } else {
-            bind_node(dev, name, major, minor)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let new_tmpfs = |attributes| {
+        new_filesystem("tmpfs", &[("mode", "0755"), ("size", "65536k")], attributes)
+            .at(Step::KernelFilesystem, "/dev")
+    };
+    let security = &setup.container.security;
+    let makes_nodes = security.capabilities & MKNOD != 0 && !security.privileged;
+    let dev = if setup.ids == IdSpace::Machine && makes_nodes {
+        // Below the other one, where it cannot be reached but through the nodes.
+        let nodes = new_tmpfs(attributes)?;
+        attach(nodes.as_fd(), target.as_fd()).at(Step::KernelFilesystem, "/dev")?;
+        make_nodes(nodes.as_fd())?;
+        let dev = new_tmpfs(attributes | MountAttrFlags::MOUNT_ATTR_NODEV)?;
+        attach(dev.as_fd(), target.as_fd()).at(Step::KernelFilesystem, "/dev")?;
+        for (name, ..) in DEVICES {
+            let object = format!("/dev/{name}");
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let node =
+                rustix::fs::openat(&nodes, name, flags, Mode::empty()).at(Step::Device, object)?;
+            attach_node(dev.as_fd(), name, node.as_fd())?;
         }
-    }
+        dev
+    } else {
+        let dev = new_tmpfs(attributes)?;
+        attach(dev.as_fd(), target.as_fd()).at(Step::KernelFilesystem, "/dev")?;
+        if setup.ids == IdSpace::Machine {
+            make_nodes(dev.as_fd())?;
+        } else {
+            for (name, major, minor) in DEVICES {
+                bind_node(dev.as_fd(), name, major, minor)?;
+            }
+        }
+        dev
+    };
+    let dev = dev.as_fd();
     for (name, target) in LINKS {
         rustix::fs::symlinkat(target, dev, name).at(Step::Device, format!("/dev/{name}"))?;
     }
@@ -66,7 +87,7 @@ pub fn mount_dev(setup: &ContainerSetup<'_>, root: BorrowedFd<'_>) -> Result<(),
         rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755))
             .at(Step::Device, format!("/dev/{name}"))?;
     }
-    if setup.container.security.privileged {
+    if security.privileged {
         host_devices::add(setup.ids, dev)?;
     }
     mount_pts(setup, dev)?;
@@ -75,6 +96,15 @@ pub fn mount_dev(setup: &ContainerSetup<'_>, root: BorrowedFd<'_>) -> Result<(),
 }
 
 /// As root each container has nodes of its own: with the host's it could change their mode.
+fn make_nodes(dev: BorrowedFd<'_>) -> Result<(), Failure> {
+    for (name, major, minor) in DEVICES {
+        let mode = Mode::from_raw_mode(0o666);
+        let device = makedev(major, minor);
+        make_node(dev, name, FileType::CharacterDevice, mode, device)?;
+    }
+    Ok(())
+}
+
 pub(super) fn make_node(
     dev: BorrowedFd<'_>,
     name: &str,

@@ -851,3 +851,49 @@ fn podrun_does_not_run_with_rights_that_its_caller_lacks() {
         assert_eq!(output.stderr.contains("set-user-id"), code != 0, "{mode:o}");
     }
 }
+
+#[test]
+fn devices_that_a_container_makes_are_names_and_no_more() {
+    let podrun = Podrun::new();
+    let fields = json!({
+        "securityContext": { "capabilities": { "add": ["MKNOD"] } },
+        "volumeMounts": [{ "name": "v", "mountPath": "/v" }],
+    });
+    let spec =
+        json!({ "terminationGracePeriodSeconds": 1, "volumes": [{ "name": "v", "emptyDir": {} }] });
+    let maker = container_with("a", &["and", "report", "--", "sleep"], &fields);
+    let plain = container("b", &["and", "report", "--", "sleep"]);
+    podrun.up(&pod("maker", spec, &[maker, plain])).ok();
+    for path in ["/dev/disk", "/v/disk", "/dev/shm/disk", "/disk"] {
+        let said = podrun.probe("maker", "a", &["device", path]);
+        // In a user namespace none can be made.
+        let expected = if mode() == Mode::Root {
+            "ok, open errno 13"
+        } else {
+            "errno 1, open errno 2"
+        };
+        assert_eq!(said.trim(), expected, "{path}");
+    }
+    // The standard ones are as in any container.
+    let devices = |container: &str| -> Value {
+        let said = podrun.probe("maker", container, &["report"]);
+        let report: Value = serde_json::from_str(said.trim()).unwrap();
+        report["dev"].clone()
+    };
+    podrun
+        .run([
+            "exec",
+            "maker",
+            "-c",
+            "a",
+            "--",
+            "/probe",
+            "write",
+            "/dev/null",
+            "x",
+        ])
+        .ok();
+    let mut made = devices("a");
+    made.as_object_mut().unwrap().remove("disk");
+    assert_eq!(made, devices("b"));
+}
