@@ -228,7 +228,7 @@ const POD_SECURITY: &[Field] = &[
     works("supplementalGroupsPolicy", Kind::Text),
     not_yet("fsGroup"),
     not_yet_but("fsGroupChangePolicy", "Always"),
-    works("sysctls", Kind::List(&Kind::Object(SYSCTL))),
+    works("sysctls", Kind::List(&Kind::Object(NAME_AND_VALUE))),
     works("seccompProfile", Kind::Object(PROFILE)),
     works("appArmorProfile", Kind::Object(PROFILE)),
     note("seLinuxOptions", SELINUX),
@@ -238,7 +238,8 @@ const POD_SECURITY: &[Field] = &[
 
 const SELINUX: &str = "has no effect: podrun sets no SELinux labels";
 
-const SYSCTL: &[Field] = &[works("name", Kind::Text), works("value", Kind::Text)];
+/// Of sysctls and of headers.
+const NAME_AND_VALUE: &[Field] = &[works("name", Kind::Text), works("value", Kind::Text)];
 
 /// Of seccomp and of `AppArmor`.
 const PROFILE: &[Field] = &[
@@ -330,13 +331,7 @@ const HTTP_GET: &[Field] = &[
     works("port", Kind::IntOrText),
     works("host", Kind::Text),
     works("scheme", Kind::Text),
-    works(
-        "httpHeaders",
-        Kind::List(&Kind::Object(&[
-            works("name", Kind::Text),
-            works("value", Kind::Text),
-        ])),
-    ),
+    works("httpHeaders", Kind::List(&Kind::Object(NAME_AND_VALUE))),
     works("protocol", Kind::Text),
 ];
 

@@ -149,6 +149,14 @@ fn every_field_of_the_api_has_a_verdict() {
             "CONTAINER.securityContext",
             names_of::<core::SecurityContext>(),
         ),
+        (
+            "CONTAINER.securityContext.capabilities",
+            names_of::<core::Capabilities>(),
+        ),
+        (
+            "CONTAINER.securityContext.seccompProfile",
+            names_of::<core::SeccompProfile>(),
+        ),
         ("CONTAINER.volumeMounts", names_of::<core::VolumeMount>()),
         ("spec.volumes", names_of::<core::Volume>()),
         (
