@@ -97,3 +97,5 @@ mod users;
 mod volume_files;
 #[path = "suite/volumes.rs"]
 mod volumes;
+#[path = "suite/volumes_sub_path.rs"]
+mod volumes_sub_path;

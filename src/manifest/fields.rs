@@ -390,8 +390,8 @@ const VOLUME_MOUNT: &[Field] = &[
     works("mountPath", Kind::Text),
     works("readOnly", Kind::Bool),
     not_yet_but("recursiveReadOnly", "Disabled"),
-    not_yet("subPath"),
-    not_yet("subPathExpr"),
+    works("subPath", Kind::Text),
+    works("subPathExpr", Kind::Text),
     not_yet_but("mountPropagation", "None"),
     not_yet("bindMountOptions"),
 ];

@@ -5,9 +5,28 @@ use super::ImageConfig;
 /// Searched when neither the image nor the pod says where commands are.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// As [`expand`], for what makes no sense with a name that is not known.
+///
+/// # Errors
+/// The first name that is not known.
+pub(super) fn expand_all(text: &str, variables: &[(String, String)]) -> Result<String, String> {
+    let mut unknown = None;
+    let result = expand_noting(text, variables, &mut unknown);
+    unknown.map_or(Ok(result), Err)
+}
+
 /// Replaces `$(NAME)` by the value of a variable of the pod; `$$` is a dollar, a name that is not
 /// known stays as it is written (`third_party/forked/golang/expansion`).
 pub(super) fn expand(text: &str, variables: &[(String, String)]) -> String {
+    expand_noting(text, variables, &mut None)
+}
+
+/// [`expand`], noting the first name that is not known.
+fn expand_noting(
+    text: &str,
+    variables: &[(String, String)],
+    unknown: &mut Option<String>,
+) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -24,6 +43,7 @@ pub(super) fn expand(text: &str, variables: &[(String, String)]) -> String {
             if let Some((_, value)) = variables.iter().rev().find(|(known, _)| known == name) {
                 result.push_str(value);
             } else {
+                unknown.get_or_insert_with(|| name.to_owned());
                 result.push_str("$(");
                 result.push_str(name);
                 result.push(')');

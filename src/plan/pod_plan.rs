@@ -315,6 +315,9 @@ pub struct MountPlan {
     pub volume: VolumeName,
     /// Absolute path inside the container.
     pub mount_path: String,
+    /// The part of the volume: names, none of them `.` or `..`, with slashes between them; empty
+    /// for all of it. `volumeMounts[].subPath`, or what `subPathExpr` comes to.
+    pub sub_path: String,
     /// `volumeMounts[].readOnly`.
     pub read_only: bool,
 }

@@ -2,6 +2,7 @@
 
 mod host_path;
 mod projected;
+mod sub_path;
 
 use std::fmt;
 use std::io;
@@ -162,6 +163,13 @@ pub fn open_trees(
                 let device = matches!(kind, HostPathType::CharDevice | HostPathType::BlockDevice);
                 (source, Depth::Recursive, device)
             }
+        };
+        let (source, is_device) = if mount.sub_path.is_empty() {
+            (source, is_device)
+        } else {
+            let part = sub_path::open(source.as_fd(), &mount.sub_path)
+                .map_err(|e| error(&mount.volume, format!("subPath {}: {e}", mount.sub_path)))?;
+            (part, false)
         };
         let tree = clone_tree(source.as_fd(), depth).map_err(wrap)?;
         if !is_device {

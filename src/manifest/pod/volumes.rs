@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, PodSpec, VolumeMount};
 
 use super::{Rules, projections};
 use crate::manifest::parse_quantity;
@@ -111,6 +111,7 @@ pub(super) fn check_mounts(
                 None => rules.error(&format!("{path}.name"), message),
             }
         }
+        check_sub_path(&path, mount, rules);
         let at = format!("{path}.mountPath");
         if mount.mount_path.is_empty() {
             rules.error(&at, "is required");
@@ -136,6 +137,29 @@ pub(super) fn check_mounts(
         }
         if !paths.insert(clean) {
             rules.error(&at, "another volume is mounted there");
+        }
+    }
+}
+
+/// `validateLocalDescendingPath`, of `subPath` and of `subPathExpr`.
+fn check_sub_path(path: &str, mount: &VolumeMount, rules: &mut Rules<'_>) {
+    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    if given(&mount.sub_path) && given(&mount.sub_path_expr) {
+        let message = "subPathExpr and subPath are mutually exclusive";
+        rules.error(&format!("{path}.subPathExpr"), message);
+    }
+    for (name, text) in [
+        ("subPath", &mount.sub_path),
+        ("subPathExpr", &mount.sub_path_expr),
+    ] {
+        let text = text.as_deref().unwrap_or_default();
+        let at = format!("{path}.{name}");
+        rules.plain_text(&at, text);
+        if text.starts_with('/') {
+            rules.error(&at, "must be a relative path");
+        }
+        if text.split('/').any(|name| name == "..") {
+            rules.error(&at, "must not contain '..'");
         }
     }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::volume::clean_text;
 use super::{Input, PlanProblem, problem};
-use super::{env, life, security};
+use super::{env, life, security, sub_path};
 use crate::names::{ContainerName, VolumeName};
 use crate::plan::{ContainerPlan, MountPlan, Role, command};
 
@@ -89,13 +89,22 @@ pub(super) fn plan(
     );
     let security = security::plan(path, container, spec, input, problems);
     let mut mounts: Vec<MountPlan> = Vec::new();
-    for mount in container.volume_mounts.iter().flatten() {
+    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
         let Ok(volume) = VolumeName::new(mount.name.as_str()) else {
             continue;
+        };
+        let at = format!("{path}.volumeMounts[{index}]");
+        let sub_path = match sub_path::plan(mount, &declared) {
+            Ok(sub_path) => sub_path,
+            Err(message) => {
+                problems.push(problem(format!("{at}.subPathExpr"), message));
+                continue;
+            }
         };
         mounts.push(MountPlan {
             volume,
             mount_path: clean_text(&mount.mount_path),
+            sub_path,
             read_only: mount.read_only == Some(true),
         });
     }

@@ -6,6 +6,7 @@ mod life;
 mod ports;
 mod projection;
 mod security;
+mod sub_path;
 mod volume;
 
 use std::collections::BTreeMap;
