@@ -25,6 +25,9 @@ _podrun() {
             podrun,condition)
                 cmd="podrun__subcmd__condition"
                 ;;
+            podrun,cp)
+                cmd="podrun__subcmd__cp"
+                ;;
             podrun,debug)
                 cmd="podrun__subcmd__debug"
                 ;;
@@ -107,7 +110,7 @@ _podrun() {
 
     case "${cmd}" in
         podrun)
-            opts="-n -h -V --root --namespace --help --version up run down rm ps get describe events logs exec attach debug restart condition wait validate image doctor prune completion version"
+            opts="-n -h -V --root --namespace --help --version up run down rm ps get describe events logs exec cp attach debug restart condition wait validate image doctor prune completion version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -225,6 +228,40 @@ _podrun() {
                 return 0
             fi
             case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        podrun__subcmd__cp)
+            opts="-c -n -h --container --root --namespace --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --container)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

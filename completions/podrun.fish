@@ -38,6 +38,7 @@ complete -c podrun -n "__fish_podrun_needs_command" -f -a "describe" -d 'Show al
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "events" -d 'List what happened to pods'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "logs" -d 'Print the output of a container'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "exec" -d 'Run a command in a running container'
+complete -c podrun -n "__fish_podrun_needs_command" -f -a "cp" -d 'Copy files and directories to and from a running container'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "attach" -d 'Follow a running container\'s output and type into its input'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "debug" -d 'Add a container to a running pod to look around'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "restart" -d 'Stop all containers of a pod and start them again'
@@ -144,6 +145,10 @@ complete -c podrun -n "__fish_podrun_using_subcommand exec" -s n -l namespace -d
 complete -c podrun -n "__fish_podrun_using_subcommand exec" -s i -l stdin -d 'Pass standard input on'
 complete -c podrun -n "__fish_podrun_using_subcommand exec" -s t -l tty -d 'Give the command a terminal'
 complete -c podrun -n "__fish_podrun_using_subcommand exec" -s h -l help -d 'Print help'
+complete -c podrun -n "__fish_podrun_using_subcommand cp" -s c -l container -d 'The container; the first one by default' -r
+complete -c podrun -n "__fish_podrun_using_subcommand cp" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
+complete -c podrun -n "__fish_podrun_using_subcommand cp" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
+complete -c podrun -n "__fish_podrun_using_subcommand cp" -s h -l help -d 'Print help'
 complete -c podrun -n "__fish_podrun_using_subcommand attach" -s c -l container -d 'The container; the first one by default' -r
 complete -c podrun -n "__fish_podrun_using_subcommand attach" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
 complete -c podrun -n "__fish_podrun_using_subcommand attach" -s n -l namespace -d 'The namespace of pods and objects that name none' -r

@@ -19,13 +19,14 @@
 //! |---|---|---|
 //! | [`names`] | checked newtypes for names | |
 //! | [`sys`] | the only unsafe code: wrappers of kernel interfaces | |
+//! | [`copy`] | trees to and from archives, for `cp`: hostile on both sides | |
 //! | [`resolve`] | host names to addresses, without the C library | |
 //! | [`manifest`] | text → checked objects, all problems with positions (pure) | names |
 //! | [`plan`] | objects + image configs + host facts → `PodPlan` (pure) | names, manifest |
 //! | [`seccomp`] | profiles of system calls → filter programs | manifest, plan |
 //! | [`lifecycle`] | the pod's state machine and its `v1.PodStatus` (pure) | names, plan |
 //! | [`wire`] | messages between front end, supervisor and stages (pure) | names, plan |
-//! | [`stage`] | code of the processes between fork and exec: pause, container init, exec, unpack; the prober | sys, resolve, wire, plan |
+//! | [`stage`] | code of the processes between fork and exec: pause, container init, exec, copy, unpack; the prober | sys, copy, resolve, wire, plan |
 //! | [`store`] | the per-user directory: layout, locks, records, logs | sys, names, plan, lifecycle |
 //! | [`image`] | reference, registry, content store, unpack | sys, resolve, names, plan, stage |
 //! | [`volume`] | materialise volumes on the host side | sys, names, plan |
@@ -39,6 +40,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod cli;
+pub mod copy;
 pub mod image;
 pub mod lifecycle;
 pub mod manifest;

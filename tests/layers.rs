@@ -15,12 +15,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("names", &[]),
     ("sys", &[]),
     ("resolve", &[]),
+    ("copy", &[]),
     ("manifest", &["names"]),
     ("plan", &["names", "manifest"]),
     ("seccomp", &["manifest", "plan"]),
     ("lifecycle", &["names", "plan"]),
     ("wire", &["names", "plan", "lifecycle"]),
-    ("stage", &["names", "sys", "resolve", "wire", "plan"]),
+    (
+        "stage",
+        &["names", "sys", "copy", "resolve", "wire", "plan"],
+    ),
     ("store", &["names", "sys", "plan", "lifecycle"]),
     (
         "image",
@@ -66,6 +70,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "names",
             "sys",
+            "copy",
             "manifest",
             "plan",
             "lifecycle",

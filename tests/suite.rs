@@ -45,6 +45,8 @@ mod terminal;
 mod budgets;
 #[path = "suite/command_line.rs"]
 mod command_line;
+#[path = "suite/copy.rs"]
+mod copy;
 #[path = "suite/die_together.rs"]
 mod die_together;
 #[path = "suite/environment.rs"]

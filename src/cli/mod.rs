@@ -73,6 +73,7 @@ fn perform(options: &Podrun) -> Result<u8, Failure> {
         Command::Events(events) => command::events::run(global, events),
         Command::Logs(logs) => command::logs::run(global, logs),
         Command::Exec(exec) => command::exec::run(global, exec),
+        Command::Cp(cp) => command::cp::run(global, cp),
         Command::Attach(attach) => command::attach::run(global, attach),
         Command::Debug(debug) => command::debug::run(global, debug),
         Command::Restart(restart) => command::restart::run(global, restart),

@@ -1,4 +1,4 @@
-//! A command run in a container that exists: everything the container's init has, but for the
+//! A command, or a copy, in a container that exists: everything the container's init has, but for the
 //! namespaces, which are joined.
 
 use std::mem::ManuallyDrop;
@@ -12,16 +12,16 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use crate::plan::SecurityPlan;
 use crate::stage::confine::Identity;
 use crate::stage::container::{become_command, own_keyring};
-use crate::stage::{At, Reporter, program};
+use crate::stage::{At, Reporter, copy, program};
 use crate::sys::process::SingleThread;
 use crate::sys::terminal;
-use crate::wire::{Failure, IdSpace, Report, Step, TerminalSize};
+use crate::wire::{CopyJob, Failure, IdSpace, Report, Step, TerminalSize};
 
 /// What an exec'd command needs.
 #[derive(Debug)]
 pub struct ExecSetup<'a> {
-    /// The command.
-    pub argv: &'a [String],
+    /// What is done.
+    pub work: Work<'a>,
     /// The container's environment, HOME included.
     pub env: &'a [(String, String)],
     /// The container's working directory.
@@ -36,6 +36,15 @@ pub struct ExecSetup<'a> {
     pub stdio: ExecStdio<'a>,
 }
 
+/// What is done in the container.
+#[derive(Debug, Clone, Copy)]
+pub enum Work<'a> {
+    /// A command is executed.
+    Run(&'a [String]),
+    /// This process itself copies.
+    Copy(&'a CopyJob),
+}
+
 /// Where a command's input comes from and its output goes.
 #[derive(Debug)]
 pub enum ExecStdio<'a> {
@@ -48,7 +57,10 @@ pub enum ExecStdio<'a> {
 /// Becomes the command; returns only what failed.
 pub fn run(_proof: &SingleThread, reporter: &Reporter, setup: &ExecSetup<'_>) -> Failure {
     match prepare(reporter, setup) {
-        Ok(env) => program::execute(setup.argv, &env),
+        Ok(env) => match setup.work {
+            Work::Run(argv) => program::execute(argv, &env),
+            Work::Copy(job) => copy::run(job),
+        },
         Err(failure) => failure,
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod confine;
 pub mod container;
+pub mod copy;
 pub mod devices;
 pub mod exec;
 pub mod host_devices;

@@ -18,7 +18,9 @@ use crate::supervisor::sandbox::Pause;
 use crate::supervisor::watch::{Source, Watch};
 use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
 use crate::sys::seqpacket;
-use crate::wire::{self, Failure, IdSpace, MAX_PROBE_OUTPUT, Reply, Report, Step, TerminalSize};
+use crate::wire::{
+    self, CopyJob, Failure, IdSpace, MAX_PROBE_OUTPUT, Reply, Report, Step, TerminalSize,
+};
 
 /// Who waits for a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +76,15 @@ impl CapturedStdio {
     }
 }
 
+/// What is done in a container.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A command; never empty.
+    Run(Vec<String>),
+    /// A copy.
+    Copy(CopyJob),
+}
+
 /// What a command is run with.
 #[derive(Debug)]
 pub(super) struct Command<'a> {
@@ -85,7 +96,7 @@ pub(super) struct Command<'a> {
     pub(super) user: &'a ResolvedUser,
     pub(super) init: &'a OwnedFd,
     pub(super) ids: IdSpace,
-    pub(super) argv: Vec<String>,
+    pub(super) work: Work,
     pub(super) terminal: Option<TerminalSize>,
     pub(super) stdio: Vec<OwnedFd>,
 }
@@ -159,7 +170,10 @@ fn enter_container(command: &Command<'_>, reporter: &Reporter) -> ! {
         (None, _) => process::exit_now(125),
     };
     let setup = ExecSetup {
-        argv: &command.argv,
+        work: match &command.work {
+            Work::Run(argv) => stage::Work::Run(argv),
+            Work::Copy(job) => stage::Work::Copy(job),
+        },
         env: &env,
         working_dir: &command.container.working_dir,
         identity: &identity,

@@ -18,6 +18,15 @@ pub enum Request {
         /// Give it a terminal of the container's own of this size.
         terminal: Option<TerminalSize>,
     },
+    /// Copy a tree, with the container's own user and in its own mount namespace; nothing of the
+    /// image is run. The message carries three descriptors: an archive that comes in, one that goes
+    /// out, and lines about what was left out.
+    Copy {
+        /// Which container.
+        container: ContainerName,
+        /// What to copy.
+        job: CopyJob,
+    },
     /// Get a container's output from now on. The message carries two descriptors, the write ends
     /// of pipes for its standard output and error; while they are full the container waits.
     Attach {
@@ -52,6 +61,26 @@ pub enum Request {
     Delete {
         /// Instead of `terminationGracePeriodSeconds`; 0 kills at once.
         grace_period_ms: Option<u64>,
+    },
+}
+
+/// One direction of a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CopyJob {
+    /// Out of the container. The entries of the archive begin with `name`.
+    Send {
+        /// What to copy.
+        path: String,
+        /// The first component of the entries.
+        name: String,
+    },
+    /// Into the container.
+    Receive {
+        /// Where to.
+        path: String,
+        /// What it is called in a directory that exists; with nothing `path` must be a directory,
+        /// and the entries keep their names.
+        name: Option<String>,
     },
 }
 

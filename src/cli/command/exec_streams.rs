@@ -276,7 +276,10 @@ fn wait<T>(watched: &mut [PollFd<'_>], sources: Vec<T>) -> Result<Vec<T>, Failur
 }
 
 /// The answer to an exec: its code, or why it was refused.
-fn receive(connection: &Connection) -> Result<u8, Failure> {
+///
+/// # Errors
+/// A refusal, a pod that has ended, a supervisor that does not answer.
+pub(super) fn receive(connection: &Connection) -> Result<u8, Failure> {
     match connection.receive() {
         Ok(Some((Reply::Exited { code }, _))) => Ok(u8::try_from(code).unwrap_or(255)),
         Ok(Some((Reply::Refused { code, message }, _))) => Err(Failure::with_code(

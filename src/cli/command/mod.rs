@@ -4,6 +4,7 @@ pub(crate) mod attach;
 pub(crate) mod changes;
 pub(crate) mod completion;
 pub(crate) mod condition;
+pub(crate) mod cp;
 pub(crate) mod debug;
 pub(crate) mod describe;
 pub(crate) mod doctor;

@@ -1,12 +1,14 @@
 //! The command line as it is typed: no I/O, nothing decided. Man pages, completions and `--help`
 //! are made of this.
 
+mod cp;
 mod image;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use cp::Cp;
 pub(crate) use image::{Image, ImageCommand, ImageOutput};
 
 /// Runs Kubernetes Pods on this machine: no daemon, no root, nothing else installed.
@@ -70,6 +72,8 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Run a command in a running container
     Exec(Exec),
+    /// Copy files and directories to and from a running container
+    Cp(Cp),
     /// Follow a running container's output and type into its input
     Attach(Attach),
     /// Add a container to a running pod to look around

@@ -8,7 +8,7 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use crate::lifecycle::{Event, Hook, ProbeKind, ProbeVerdict, RunId};
 use crate::plan::{ContainerPlan, Handler, Probe};
-use crate::supervisor::exec::{self, CapturedStdio, Purpose, Session};
+use crate::supervisor::exec::{self, CapturedStdio, Purpose, Session, Work};
 use crate::supervisor::pod::{Pod, now};
 use crate::supervisor::sandbox;
 use crate::supervisor::watch::Source;
@@ -146,7 +146,7 @@ impl Pod {
             user,
             init,
             ids: self.ids,
-            argv,
+            work: Work::Run(argv),
             terminal: None,
             stdio: captured.stdio,
         };

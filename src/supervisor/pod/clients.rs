@@ -9,7 +9,7 @@ use crate::lifecycle::Event;
 use crate::plan::ContainerPlan;
 use crate::supervisor::attach::Attachment;
 use crate::supervisor::control;
-use crate::supervisor::exec::{self, Purpose};
+use crate::supervisor::exec::{self, Purpose, Work};
 use crate::supervisor::pod::Pod;
 use crate::supervisor::watch::Source;
 use crate::sys::seqpacket;
@@ -54,7 +54,20 @@ impl Pod {
                 argv,
                 terminal,
             }) => {
-                let refused = self.exec(number, container.as_str(), argv, terminal, descriptors);
+                let refused = self.exec(
+                    number,
+                    container.as_str(),
+                    Work::Run(argv),
+                    terminal,
+                    descriptors,
+                );
+                if let (Some(reply), Some(client)) = (refused, self.clients.get(&number)) {
+                    control::answer(client, &reply);
+                }
+            }
+            Ok(Request::Copy { container, job }) => {
+                let work = Work::Copy(job);
+                let refused = self.exec(number, container.as_str(), work, None, descriptors);
                 if let (Some(reply), Some(client)) = (refused, self.clients.get(&number)) {
                     control::answer(client, &reply);
                 }
@@ -192,7 +205,7 @@ impl Pod {
         &mut self,
         client: u32,
         container: &str,
-        argv: Vec<String>,
+        work: Work,
         terminal: Option<wire::TerminalSize>,
         stdio: Vec<OwnedFd>,
     ) -> Option<Reply> {
@@ -218,7 +231,8 @@ impl Pod {
         ) else {
             return refused(1, format!("container `{container}` is not running"));
         };
-        if argv.is_empty() || (terminal.is_none() && stdio.len() != 3) {
+        let is_empty = matches!(&work, Work::Run(argv) if argv.is_empty());
+        if is_empty || (terminal.is_none() && stdio.len() != 3) {
             return refused(125, "a command and three descriptors are needed".to_owned());
         }
         let command = exec::Command {
@@ -230,7 +244,7 @@ impl Pod {
             user,
             init,
             ids: self.ids,
-            argv,
+            work,
             terminal,
             stdio,
         };
