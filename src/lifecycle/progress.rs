@@ -49,6 +49,17 @@ pub fn progress(wait: Wait, policy: RestartPolicy, status: &PodStatus) -> Progre
     if is_final && wait != Wait::None {
         return impossible(status);
     }
+    if let Some((name, end)) = misconfigured(status)
+        && wait != Wait::None
+    {
+        return Progress::Impossible {
+            container: Some(name.to_owned()),
+            reason: end
+                .message
+                .clone()
+                .unwrap_or_else(|| MISCONFIGURED.to_owned()),
+        };
+    }
     let reached = match wait {
         Wait::None => true,
         Wait::Running => phase == "Running",
@@ -74,6 +85,24 @@ fn condition_is_true(status: &PodStatus, kind: &str) -> bool {
 fn failure(container: &ContainerStatus) -> Option<(&str, &ContainerStateTerminated)> {
     let end = container.state.as_ref()?.terminated.as_ref()?;
     (end.exit_code != 0).then_some((container.name.as_str(), end))
+}
+
+/// What a container's start says that its manifest and its image do not allow.
+const MISCONFIGURED: &str = "CreateContainerConfigError";
+
+/// A container that can never start, whatever its restart policy is: neither its manifest nor its
+/// image changes.
+fn misconfigured(status: &PodStatus) -> Option<(&str, &ContainerStateTerminated)> {
+    let inits = status.init_container_statuses.iter().flatten();
+    let mut all = inits.chain(status.container_statuses.iter().flatten());
+    all.find_map(|container| {
+        let states = [container.state.as_ref(), container.last_state.as_ref()];
+        let ends = states.into_iter().flatten();
+        let end = ends
+            .filter_map(|state| state.terminated.as_ref())
+            .find(|end| end.reason.as_deref() == Some(MISCONFIGURED))?;
+        Some((container.name.as_str(), end))
+    })
 }
 
 /// The container that decided that the pod has failed: the one that failed first, or the init
@@ -198,6 +227,32 @@ mod tests {
             Progress::Impossible { container, .. } => container,
             Progress::Pending | Progress::Reached => None,
         }
+    }
+
+    #[test]
+    fn what_can_never_start_is_not_waited_for_whatever_the_policy_is() {
+        let mut refused = ended("b", 128, 1);
+        let end = refused.state.as_mut().unwrap().terminated.as_mut().unwrap();
+        end.reason = Some("CreateContainerConfigError".to_owned());
+        end.message = Some("container has runAsNonRoot".to_owned());
+        let mut backing_off = refused.clone();
+        let waiting_state = waiting("b").state.unwrap();
+        backing_off.last_state = backing_off.state.replace(waiting_state);
+        for container in [refused, backing_off] {
+            let status = pod("Pending", Vec::new(), vec![running("a"), container]);
+            let found = progress(Wait::Ready, RestartPolicy::Always, &status);
+            let expected = Progress::Impossible {
+                container: Some("b".to_owned()),
+                reason: "container has runAsNonRoot".to_owned(),
+            };
+            assert_eq!(found, expected);
+            let found = progress(Wait::None, RestartPolicy::Always, &status);
+            assert_eq!(found, Progress::Reached);
+        }
+        // Any other failure may mend itself.
+        let status = pod("Pending", Vec::new(), vec![ended("b", 128, 1)]);
+        let found = progress(Wait::Ready, RestartPolicy::Always, &status);
+        assert_eq!(found, Progress::Pending);
     }
 
     #[test]
