@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::lifecycle::conditions::{Phase, phase, waits_for_init};
 use crate::lifecycle::container::{Container, Ended, PostStart, State};
 use crate::lifecycle::machine::{Machine, Why};
-use crate::plan::{ContainerPlan, Network, Role};
+use crate::plan::{ContainerPlan, Network, QosClass, Role};
 
 /// The message of a pod whose time is over (`active_deadline.go`).
 pub(super) const DEADLINE_MESSAGE: &str =
@@ -64,7 +64,7 @@ pub(super) fn of(machine: &Machine) -> PodStatus {
         pod_ips: pod_ip.clone().map(|ip| vec![PodIP { ip }]),
         pod_ip,
         start_time: Some(Time(machine.started_at)),
-        qos_class: Some("BestEffort".to_owned()),
+        qos_class: Some(QosClass::of(&machine.plan.containers).word().to_owned()),
         init_container_statuses: statuses(&|role| matches!(role, Role::Init | Role::Sidecar)),
         container_statuses: statuses(&|role| role == Role::Main),
         ephemeral_container_statuses: statuses(&|role| role == Role::Ephemeral),

@@ -50,7 +50,8 @@ impl Checker<'_> {
         match kind {
             Kind::Object(fields) => self.object(path, node, fields),
             Kind::List(of) => self.list(path, node, of),
-            Kind::Map => self.map(path, node),
+            Kind::Map => self.map(path, node, &Kind::Text),
+            Kind::Quantities => self.map(path, node, &Kind::Quantity),
             Kind::Text => match scalar(node) {
                 Some(Scalar::Text(text)) => Some(Value::String(text.to_owned())),
                 _ => self.mismatch(path, node, "a string", Some("put it in quotes")),
@@ -117,7 +118,7 @@ impl Checker<'_> {
                     self.error(&path, "is empty", None);
                 }
                 self.value(&path, item, of).unwrap_or(match of {
-                    Kind::Object(_) | Kind::Map => Value::Object(Map::new()),
+                    Kind::Object(_) | Kind::Map | Kind::Quantities => Value::Object(Map::new()),
                     Kind::Text | Kind::Quantity => Value::String(String::new()),
                     Kind::Bool => Value::Bool(false),
                     Kind::Int | Kind::Int32 | Kind::IntOrText => Value::Number(Number::from(0)),
@@ -128,16 +129,21 @@ impl Checker<'_> {
         Some(Value::Array(values))
     }
 
-    fn map(&mut self, path: &str, node: &Node) -> Option<Value> {
+    fn map(&mut self, path: &str, node: &Node, of: &Kind) -> Option<Value> {
         let Content::Mapping(entries) = &node.content else {
-            return self.mismatch(path, node, "an object of strings", None);
+            let expected = if matches!(of, Kind::Quantity) {
+                "an object of quantities"
+            } else {
+                "an object of strings"
+            };
+            return self.mismatch(path, node, expected, None);
         };
         let mut result = Map::new();
         for (key, value) in entries {
             // A key such as `on` is the boolean true in YAML 1.1, and "true" to Kubernetes.
             let name = key_text(key);
             let path = format!("{path}.{name}");
-            if let Some(value) = self.value(&path, value, &Kind::Text) {
+            if let Some(value) = self.value(&path, value, of) {
                 result.insert(name, value);
             }
         }

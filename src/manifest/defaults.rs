@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, HTTPGetAction, LifecycleHandler, PodSpec, Probe,
+    ResourceRequirements,
 };
 
 /// `TerminationMessagePathDefault`.
@@ -55,6 +56,7 @@ fn apply_to_container(container: &mut Container, host_network: bool) {
             port.host_port = Some(port.container_port);
         }
     }
+    container.resources = container.resources.take().and_then(requests_of_limits);
     text(&mut container.termination_message_path, MESSAGE_PATH);
     text(&mut container.termination_message_policy, "File");
     for flag in [
@@ -75,6 +77,22 @@ fn apply_to_container(container: &mut Container, host_network: bool) {
         let hooks = [&mut lifecycle.post_start, &mut lifecycle.pre_stop];
         hooks.into_iter().flatten().for_each(apply_to_hook);
     }
+}
+
+/// `SetDefaults_Pod`: what is limited and not requested is requested up to its limit. Nothing at all
+/// is what is not written.
+fn requests_of_limits(mut resources: ResourceRequirements) -> Option<ResourceRequirements> {
+    let limits = resources.limits.take().unwrap_or_default();
+    let mut requests = resources.requests.take().unwrap_or_default();
+    for (name, quantity) in &limits {
+        requests
+            .entry(name.clone())
+            .or_insert_with(|| quantity.clone());
+    }
+    let is_written = !limits.is_empty() || !requests.is_empty();
+    resources.limits = Some(limits).filter(|limits| !limits.is_empty());
+    resources.requests = Some(requests).filter(|requests| !requests.is_empty());
+    Some(resources).filter(|_| is_written)
 }
 
 /// `SetDefaults_Probe`: a zero is what is not written.

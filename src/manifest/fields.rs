@@ -14,6 +14,8 @@ pub(super) enum Kind {
     Quantity,
     /// Strings by name.
     Map,
+    /// Quantities by name.
+    Quantities,
     List(&'static Self),
     Object(&'static [Field]),
 }
@@ -335,8 +337,11 @@ const HTTP_GET: &[Field] = &[
     works("protocol", Kind::Text),
 ];
 
-/// An empty `resources: {limits: {}}` is common in generated manifests.
-const RESOURCES: &[Field] = &[not_yet("limits"), not_yet("requests"), not_yet("claims")];
+const RESOURCES: &[Field] = &[
+    works("limits", Kind::Quantities),
+    works("requests", Kind::Quantities),
+    refused("claims", "needs a device driver of a cluster", None),
+];
 
 const PORT: &[Field] = &[
     works("name", Kind::Text),

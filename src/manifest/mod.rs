@@ -33,7 +33,7 @@ pub use capability::Capability;
 pub(crate) use pod::env::subscript;
 pub use pod::sysctl_path;
 pub use problem::{Positions, Problem, Severity};
-pub use quantity::parse_quantity;
+pub use quantity::{parse_quantity, parse_thousandths};
 pub use render::render;
 
 /// The largest text that is read.

@@ -6,6 +6,19 @@
 /// # Errors
 /// What is wrong with it, to follow the field's path.
 pub fn parse_quantity(text: &str) -> Result<u64, String> {
+    parse(text, 1)
+}
+
+/// Thousandths of a quantity: processors in millicores. Fractions are rounded up, as the API server
+/// does it (`SetDefaults_ResourceList`).
+///
+/// # Errors
+/// As [`parse_quantity`].
+pub fn parse_thousandths(text: &str) -> Result<u64, String> {
+    parse(text, 1000)
+}
+
+fn parse(text: &str, scale: u128) -> Result<u64, String> {
     let bad = || format!("`{}` is not a quantity", text.escape_debug());
     if text.starts_with('-') {
         return Err(format!("`{text}` is negative"));
@@ -35,6 +48,7 @@ pub fn parse_quantity(text: &str) -> Result<u64, String> {
     }
     let scaled = value
         .checked_mul(numerator)
+        .and_then(|value| value.checked_mul(scale))
         .ok_or_else(|| format!("`{text}` is too large"))?;
     u64::try_from(scaled.div_ceil(denominator)).map_err(|_| format!("`{text}` is too large"))
 }
@@ -107,5 +121,20 @@ mod tests {
         ] {
             assert!(parse_quantity(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn thousandths_are_rounded_up() {
+        for (text, value) in [
+            ("1", 1000),
+            ("250m", 250),
+            ("0.1", 100),
+            ("1.5", 1500),
+            ("100u", 1),
+            ("0", 0),
+        ] {
+            assert_eq!(parse_thousandths(text), Ok(value), "{text}");
+        }
+        assert!(parse_thousandths("x").is_err());
     }
 }

@@ -9,7 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Console, ContainerRestart, Filter, Hooks, Probes, Role, SecurityPlan, TerminationMessage,
+    Console, ContainerRestart, Filter, Hooks, Probes, Resources, Role, SecurityPlan,
+    TerminationMessage,
 };
 use crate::names::{ContainerName, Namespace, ObjectName, PodUid, VolumeName};
 
@@ -240,6 +241,11 @@ pub struct ContainerPlan {
     pub user: UserPlan,
     /// What its processes may do.
     pub security: SecurityPlan,
+    /// What it requests and may have at most.
+    pub resources: Resources,
+    /// `oom_score_adj` (proc_pid_oom_score_adj(5)): the more, the sooner the kernel ends it when the
+    /// machine's memory is used up.
+    pub oom_score_adj: i16,
     /// Mounts in the order they are made (by depth).
     pub mounts: Vec<MountPlan>,
     /// The signal that asks PID 1 to end: `lifecycle.stopSignal`, else the image's, else TERM.

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use podrun::names::{ContainerName, Namespace, ObjectName, PodUid};
 use podrun::plan::{
     BackOff, Console, ContainerPlan, ContainerRestart, EtcFiles, Filter, Handler, Hooks, Network,
-    PLAN_VERSION, PodPlan, Probe, Probes, RestartPolicy, RestartRule, RestartRuleAction, Role,
-    RootSource, SecurityPlan, TerminationMessage, UserPlan,
+    PLAN_VERSION, PodPlan, Probe, Probes, Resources, RestartPolicy, RestartRule, RestartRuleAction,
+    Role, RootSource, SecurityPlan, TerminationMessage, UserPlan,
 };
 
 /// SIGTERM.
@@ -58,6 +58,8 @@ fn container(name: &str, role: Role) -> ContainerPlan {
         working_dir: "/".to_owned(),
         user: UserPlan::default(),
         security: SecurityPlan::default(),
+        resources: Resources::default(),
+        oom_score_adj: 1000,
         mounts: Vec::new(),
         stop_signal: TERM,
         role,

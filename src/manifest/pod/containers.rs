@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
-use super::{Rules, env, life, ports, security, volumes};
+use super::{Rules, env, life, ports, resources, security, volumes};
 use crate::names::check_dns_label;
 
 /// What an init container may not have unless it is a sidecar.
@@ -86,6 +86,7 @@ fn check_container(path: &str, container: &Container, spec: &PodSpec, rules: &mu
         }
     }
     env::check(path, container, rules);
+    resources::check(path, container, rules);
     security::check_container(path, container, rules);
     volumes::check_mounts(path, container, spec, rules);
     life::check_restarts(path, container, rules);

@@ -6,6 +6,7 @@ mod handlers;
 mod life;
 mod ports;
 mod projections;
+mod resources;
 mod security;
 mod volumes;
 

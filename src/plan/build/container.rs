@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::volume::clean_text;
 use super::{Input, PlanProblem, problem};
-use super::{env, life, security, sub_path};
+use super::{env, life, resources, security, sub_path};
 use crate::names::{ContainerName, VolumeName};
 use crate::plan::{ContainerPlan, MountPlan, Role, command};
 
@@ -125,6 +125,9 @@ pub(super) fn plan(
         working_dir: clean_text(working_dir),
         user,
         security,
+        resources: resources::plan(container),
+        // Of all containers together, when they are known.
+        oom_score_adj: resources::LAST_OOM_SCORE,
         mounts,
         stop_signal,
         role,

@@ -4,9 +4,9 @@ use k8s_openapi::api::core::v1::{
     Container, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector,
 };
 
-use super::{Input, PlanProblem, problem};
+use super::{Input, PlanProblem, problem, resources};
 use crate::manifest::{parse_quantity, subscript};
-use crate::plan::{ObjectData, ObjectKind, command};
+use crate::plan::{Amounts, ObjectData, ObjectKind, command};
 
 /// What the values are taken from.
 pub(super) struct Facts<'a> {
@@ -60,7 +60,7 @@ pub(super) fn declared(
                 let written = variable.value.as_deref().unwrap_or_default();
                 Some(command::expand(written, &result))
             }
-            Some(source) => sourced(&path, source, facts, problems),
+            Some(source) => sourced(&path, source, container, facts, problems),
         };
         if let Some(value) = value {
             command::set(&mut result, &variable.name, value);
@@ -73,6 +73,7 @@ pub(super) fn declared(
 fn sourced(
     path: &str,
     source: &EnvVarSource,
+    container: &Container,
     facts: &Facts<'_>,
     problems: &mut Vec<PlanProblem>,
 ) -> Option<String> {
@@ -82,6 +83,7 @@ fn sourced(
         return resource_field(
             &format!("{path}.resourceFieldRef"),
             resource,
+            Some(container),
             facts,
             problems,
         );
@@ -221,33 +223,43 @@ pub(super) fn pod_field(field: &ObjectFieldSelector, facts: &Facts<'_>) -> Strin
 pub(super) fn resource_field(
     path: &str,
     resource: &ResourceFieldSelector,
+    container: Option<&Container>,
     facts: &Facts<'_>,
     problems: &mut Vec<PlanProblem>,
 ) -> Option<String> {
     let spec = facts.input.pod.spec.as_ref();
-    if let Some(name) = resource
-        .container_name
-        .as_deref()
-        .filter(|name| !name.is_empty())
-    {
-        let is_known = spec.is_some_and(|spec| {
+    let named = resource.container_name.as_deref().unwrap_or_default();
+    let container = if named.is_empty() {
+        container
+    } else {
+        let known = spec.and_then(|spec| {
             let inits = spec.init_containers.iter().flatten();
-            inits.chain(&spec.containers).any(|one| one.name == name)
+            inits.chain(&spec.containers).find(|one| one.name == named)
         });
-        if !is_known {
-            let message = format!("the pod has no container `{name}`");
+        if known.is_none() {
+            let message = format!("the pod has no container `{named}`");
             problems.push(problem(format!("{path}.containerName"), message));
             return None;
         }
-    }
-    let host = facts.input.host;
-    let thousandths: u128 = match resource.resource.as_str() {
-        "limits.cpu" => u128::from(host.cpus).saturating_mul(1000),
-        "limits.memory" => u128::from(host.memory).saturating_mul(1000),
-        "limits.ephemeral-storage" => u128::from(host.storage).saturating_mul(1000),
-        // Nothing is requested.
-        _ => 0,
+        known
     };
+    let own = container.map(resources::plan).unwrap_or_default();
+    let host = facts.input.host;
+    let machine = Amounts {
+        cpu: Some(host.cpus.saturating_mul(1000)),
+        memory: Some(host.memory),
+        ephemeral_storage: Some(host.storage),
+    };
+    let thousandths: u128 = match resource.resource.split_once('.') {
+        Some(("limits", name)) => own
+            .limits
+            .thousandths(name)
+            .filter(|limit| *limit > 0)
+            .or(machine.thousandths(name)),
+        Some((_, name)) => own.requests.thousandths(name),
+        None => None,
+    }
+    .unwrap_or(0);
     let divisor = resource
         .divisor
         .as_ref()
@@ -431,5 +443,28 @@ mod tests {
             value(&source).unwrap_err(),
             "env[0].valueFrom.resourceFieldRef.containerName: the pod has no container `b` (none)"
         );
+    }
+
+    #[test]
+    fn what_is_limited_is_what_the_container_says() {
+        for (resource, divisor, expected) in [
+            ("limits.cpu", "1", "1"),
+            ("limits.cpu", "1m", "250"),
+            ("limits.memory", "1Mi", "64"),
+            ("limits.ephemeral-storage", "1Gi", "5"),
+            ("requests.cpu", "1m", "100"),
+            ("requests.memory", "1", "1048576"),
+            ("requests.ephemeral-storage", "1", "0"),
+        ] {
+            let source =
+                json!({ "resourceFieldRef": { "resource": resource, "divisor": divisor } });
+            let own = json!({
+                "limits": { "cpu": "250m", "memory": "64Mi", "ephemeral-storage": "0" },
+                "requests": { "cpu": "100m", "memory": "1Mi" },
+            });
+            let env = json!([{ "name": "V", "valueFrom": source }]);
+            let found = found(json!({ "env": env, "resources": own })).unwrap();
+            assert_eq!(found, [format!("V={expected}")], "{resource} by {divisor}");
+        }
     }
 }

@@ -5,6 +5,7 @@ mod env;
 mod life;
 mod ports;
 mod projection;
+mod resources;
 mod security;
 mod sub_path;
 mod volume;
@@ -160,11 +161,12 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
         hostname: &hostname,
         address: &address.to_string(),
     };
-    let containers = containers(spec)
+    let mut containers: Vec<ContainerPlan> = containers(spec)
         .filter_map(|(path, role, container)| {
             container::plan(&path, role, container, &surroundings, &mut problems)
         })
         .collect();
+    resources::set_oom_scores(&mut containers, input.host.memory);
     let ports = if host_network {
         Vec::new()
     } else {

@@ -182,7 +182,7 @@ impl Tree<'_> {
                 (Some(field), _) => Some(field_text(field, facts)),
                 (None, Some(resource)) => {
                     let path = format!("{path}.resourceFieldRef");
-                    env::resource_field(&path, resource, facts, self.problems)
+                    env::resource_field(&path, resource, None, facts, self.problems)
                 }
                 (None, None) => None,
             };

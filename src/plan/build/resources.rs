@@ -1,0 +1,170 @@
+//! `resources` of a container, and what the kernel is told of who ends first.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::manifest::{parse_quantity, parse_thousandths};
+use crate::plan::{Amounts, ContainerPlan, QosClass, Resources, Role};
+
+/// `besteffortOOMScoreAdj` (pkg/kubelet/qos/policy.go).
+pub(super) const LAST_OOM_SCORE: i16 = 1000;
+
+/// `guaranteedOOMScoreAdj`
+const FIRST_OOM_SCORE: i16 = -997;
+
+/// A container's resources; the manifest was checked.
+pub(super) fn plan(container: &Container) -> Resources {
+    let of = |list: Option<&BTreeMap<String, Quantity>>| {
+        let quantity = |name: &str| list.and_then(|list| list.get(name));
+        let bytes = |name: &str| quantity(name).and_then(|it| parse_quantity(&it.0).ok());
+        Amounts {
+            cpu: quantity("cpu").and_then(|it| parse_thousandths(&it.0).ok()),
+            memory: bytes("memory"),
+            ephemeral_storage: bytes("ephemeral-storage"),
+        }
+    };
+    container
+        .resources
+        .as_ref()
+        .map_or_else(Resources::default, |resources| Resources {
+            limits: of(resources.limits.as_ref()),
+            requests: of(resources.requests.as_ref()),
+        })
+}
+
+/// `GetContainerOOMScoreAdjust`: the more of the machine's memory a container requests, the later it
+/// is ended. A sidecar is not ended before the containers it serves.
+pub(super) fn set_oom_scores(containers: &mut [ContainerPlan], memory: u64) {
+    let class = QosClass::of(containers);
+    for container in &mut *containers {
+        container.oom_score_adj = match class {
+            QosClass::Guaranteed => FIRST_OOM_SCORE,
+            QosClass::BestEffort => LAST_OOM_SCORE,
+            QosClass::Burstable => {
+                let request = container.resources.requests.memory.unwrap_or(0);
+                let part = u128::from(request)
+                    .saturating_mul(1000)
+                    .checked_div(u128::from(memory))
+                    .unwrap_or(0);
+                let part = i16::try_from(part).unwrap_or(i16::MAX);
+                let score = LAST_OOM_SCORE.saturating_sub(part);
+                // Between those of the other classes, and neither of them.
+                let least = LAST_OOM_SCORE.saturating_add(FIRST_OOM_SCORE);
+                score.clamp(least, LAST_OOM_SCORE.saturating_sub(1))
+            }
+        };
+    }
+    let mains = containers.iter().filter(|it| it.role == Role::Main);
+    let Some(least) = mains.map(|container| container.oom_score_adj).min() else {
+        return;
+    };
+    for container in containers.iter_mut().filter(|it| it.role == Role::Sidecar) {
+        container.oom_score_adj = container.oom_score_adj.min(least);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::tests::plan;
+    use crate::plan::{Amounts, QosClass, of_pod};
+
+    fn containers(list: &[(&str, Value)]) -> crate::plan::PodPlan {
+        let make = |(name, resources): &(&str, Value)| {
+            let mut made = json!({ "name": name, "image": "i", "resources": resources });
+            if name.starts_with("sidecar") {
+                made["restartPolicy"] = "Always".into();
+            }
+            made
+        };
+        let is_init = |(name, _): &&(&str, Value)| !name.starts_with("main");
+        let inits: Vec<Value> = list.iter().filter(is_init).map(make).collect();
+        let mains: Vec<Value> = list.iter().filter(|it| !is_init(it)).map(make).collect();
+        plan(&json!({ "containers": mains, "initContainers": inits })).unwrap()
+    }
+
+    fn both(cpu: &str, memory: &str) -> Value {
+        let amounts = json!({ "cpu": cpu, "memory": memory });
+        json!({ "limits": amounts, "requests": amounts })
+    }
+
+    #[test]
+    fn the_class_and_the_score_are_the_kubelets() {
+        // The machine of the tests has 3 GiB.
+        for (list, class, scores) in [
+            (vec![("main", json!({}))], "BestEffort", vec![1000]),
+            (vec![("main", both("1", "1Gi"))], "Guaranteed", vec![-997]),
+            (
+                vec![("main", both("1", "1Gi")), ("main2", json!({}))],
+                "Burstable",
+                vec![667, 999],
+            ),
+            (
+                vec![("main", json!({ "requests": { "cpu": "1" } }))],
+                "Burstable",
+                vec![999],
+            ),
+            (
+                vec![("main", json!({ "requests": { "cpu": "0", "memory": "0" } }))],
+                "BestEffort",
+                vec![1000],
+            ),
+            (
+                vec![("main", json!({ "requests": { "memory": "64Gi" } }))],
+                "Burstable",
+                vec![3],
+            ),
+            (
+                vec![("init", json!({})), ("main", both("1", "1Gi"))],
+                "Burstable",
+                vec![999, 667],
+            ),
+            (
+                vec![("sidecar", json!({})), ("main", both("1", "1Gi"))],
+                "Burstable",
+                vec![667, 667],
+            ),
+            (
+                vec![(
+                    "main",
+                    json!({ "requests": { "ephemeral-storage": "1Gi" } }),
+                )],
+                "BestEffort",
+                vec![1000],
+            ),
+        ] {
+            let plan = containers(&list);
+            assert_eq!(QosClass::of(&plan.containers).word(), class, "{list:?}");
+            let found: Vec<i16> = plan.containers.iter().map(|it| it.oom_score_adj).collect();
+            assert_eq!(found, scores, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn a_pod_needs_what_runs_side_by_side_or_the_most_of_its_start() {
+        let of = |list: &[(&str, Value)]| {
+            of_pod(&containers(list).containers, |resources| resources.requests)
+        };
+        let cpu = |amount: &str| json!({ "requests": { "cpu": amount } });
+        let pod = of(&[("main", cpu("1")), ("main2", cpu("500m"))]);
+        assert_eq!(pod.cpu, Some(1500));
+        let pod = of(&[("init", cpu("3")), ("main", cpu("1"))]);
+        assert_eq!(pod.cpu, Some(3000));
+        let pod = of(&[
+            ("sidecar", cpu("1")),
+            ("init", cpu("3")),
+            ("main", cpu("1")),
+        ]);
+        assert_eq!(pod.cpu, Some(4000));
+        let pod = of(&[
+            ("init", cpu("3")),
+            ("sidecar", cpu("1")),
+            ("main", cpu("5")),
+        ]);
+        assert_eq!(pod.cpu, Some(6000));
+        assert_eq!(of(&[("main", json!({}))]), Amounts::default());
+    }
+}
