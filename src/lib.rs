@@ -31,6 +31,7 @@
 //! | [`image`] | reference, registry, content store, unpack | sys, resolve, names, plan, stage |
 //! | [`volume`] | materialise volumes on the host side | sys, names, plan |
 //! | [`net`] | the pod's network namespace and published ports | sys, names, plan |
+//! | [`cgroup`] | limits of pods and containers by the kernel's cgroups | names, plan |
 //! | [`runtime`] | parent side of the stages | all above |
 //! | [`supervisor`] | the loop: Event → machine → Action | all above |
 //! | [`cli`] | the command line; the only module that prints | all above |
@@ -39,6 +40,7 @@
 //! touches the outside world, or when `unsafe` appears outside `src/sys`.
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod cgroup;
 pub mod cli;
 pub mod copy;
 pub mod image;

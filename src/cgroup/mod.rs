@@ -1,0 +1,75 @@
+//! Limits of pods and containers, by the kernel's cgroups.
+//!
+//! ```text
+//!  PLACE                       each hierarchy of version 1; in version 2 one that is the user's
+//!  └─ podrun
+//!     └─ pod<uid>              made by the supervisor, which stays outside; no processes in it
+//!        ├─ container-<name>   made by the container's launcher, which enters it before anything
+//!        └─ …                  else, and so do the launchers of commands: who is cloned is inside
+//! ```
+//!
+//! The prefix of the containers' directories keeps the kernel's own names free: a container may be
+//! called `tasks`.
+
+mod find;
+mod marker;
+mod pod;
+mod values;
+
+pub use find::{Place, find};
+pub use marker::sweep;
+use pod::remove_left;
+pub use pod::{CgroupError, PodCgroup};
+pub use values::{Controller, Setting, Version, of_container, of_pod_cgroup};
+
+use crate::plan::ContainerPlan;
+
+/// The fields of these containers that are not in force where only these controllers are, as
+/// Kubernetes names them; none twice.
+pub fn not_in_force(places: &[Place], containers: &[ContainerPlan]) -> Vec<&'static str> {
+    let mut found = [false; 3];
+    for container in containers {
+        let resources = &container.resources;
+        for (is_found, is_written) in found.iter_mut().zip([
+            resources.limits.some_cpu().is_some(),
+            resources.limits.some_memory().is_some(),
+            resources.requests.some_cpu().is_some(),
+        ]) {
+            *is_found |= is_written;
+        }
+    }
+    let is_controlled = |controller: Controller| {
+        places
+            .iter()
+            .any(|place| place.controllers.contains(&controller))
+    };
+    let fields = [
+        ("limits.cpu", Controller::Cpu),
+        ("limits.memory", Controller::Memory),
+        ("requests.cpu", Controller::Cpu),
+    ];
+    fields
+        .into_iter()
+        .zip(found)
+        .filter(|((_, controller), is_found)| *is_found && !is_controlled(*controller))
+        .map(|((name, _), _)| name)
+        .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io::Write;
+    use std::path::Path;
+
+    /// Writes a file of a tree that stands for the kernel's.
+    pub(crate) fn write(path: &Path, text: &str) {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .open(path)
+            .unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+}

@@ -1,0 +1,279 @@
+//! The cgroups of one pod.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+
+use crate::cgroup::marker::Marker;
+use crate::cgroup::{Controller, Place, Setting, Version, of_container, of_pod_cgroup};
+use crate::names::PodUid;
+use crate::plan::{ContainerPlan, PodPlan};
+
+/// All pods of this machine, whoever's.
+const ALL: &str = "podrun";
+
+/// What cannot be done about a cgroup.
+#[derive(Debug)]
+pub struct CgroupError {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// Why.
+    pub source: io::Error,
+}
+
+impl std::fmt::Display for CgroupError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cgroup {}: {}", self.path.display(), self.source)
+    }
+}
+
+impl std::error::Error for CgroupError {}
+
+/// The cgroups of a pod, one in each place.
+#[derive(Debug)]
+pub struct PodCgroup {
+    groups: Vec<Group>,
+    marker: Marker,
+}
+
+#[derive(Debug)]
+struct Group {
+    place: Place,
+    directory: PathBuf,
+}
+
+fn name_of(uid: &PodUid) -> String {
+    format!("pod{uid}")
+}
+
+fn name_of_container(name: &str) -> String {
+    format!("container-{name}")
+}
+
+impl PodCgroup {
+    /// Makes the pod's cgroups with their limits.
+    ///
+    /// # Errors
+    /// The first file or directory that the kernel refuses; nothing is left then.
+    pub fn make(
+        places: Vec<Place>,
+        plan: &PodPlan,
+        runtime_dir: BorrowedFd<'_>,
+    ) -> Result<Self, CgroupError> {
+        let marker = Marker::make(runtime_dir, &plan.uid).map_err(|source| CgroupError {
+            path: PathBuf::from("its mark in the runtime directory"),
+            source,
+        })?;
+        let groups = places.into_iter().map(|place| {
+            let directory = place.directory.join(ALL).join(name_of(&plan.uid));
+            Group { place, directory }
+        });
+        let pod = Self {
+            groups: groups.collect(),
+            marker,
+        };
+        for group in &pod.groups {
+            let made = group.make_pod().and_then(|()| {
+                group.write(&group.directory, &of_pod_cgroup(plan, group.place.version))
+            });
+            if let Err(error) = made {
+                pod.remove();
+                return Err(error);
+            }
+        }
+        Ok(pod)
+    }
+
+    /// Makes a container's cgroups, unless an earlier run has, and moves this process into them.
+    ///
+    /// # Errors
+    /// The first file or directory that the kernel refuses.
+    pub fn enter_new(&self, container: &ContainerPlan) -> Result<(), CgroupError> {
+        for group in &self.groups {
+            let directory = group.container(container.name.as_str());
+            make_directory(&directory)?;
+            group.write(&directory, &of_container(container, group.place.version))?;
+        }
+        self.enter(container.name.as_str())
+    }
+
+    /// Moves this process into a container's cgroups.
+    ///
+    /// # Errors
+    /// As `write(2)`.
+    pub fn enter(&self, container: &str) -> Result<(), CgroupError> {
+        for group in &self.groups {
+            // This process, whatever its number is where the file is read.
+            write(&group.container(container).join("cgroup.procs"), "0")?;
+        }
+        Ok(())
+    }
+
+    /// How many processes of a container the kernel has ended because its memory was used up, in
+    /// all its runs.
+    pub fn oom_kills(&self, container: &str) -> u64 {
+        let mut groups = self.groups.iter();
+        let Some(group) = groups.find(|it| it.place.controllers.contains(&Controller::Memory))
+        else {
+            return 0;
+        };
+        let file = match group.place.version {
+            Version::One => "memory.oom_control",
+            Version::Two => "memory.events",
+        };
+        let path = group.container(container).join(file);
+        std::fs::read_to_string(path).map_or(0, |text| count(&text, "oom_kill"))
+    }
+
+    /// Removes the pod's cgroups, in which nothing may run any more, and those of all pods if it
+    /// was the last.
+    pub fn remove(&self) {
+        let mut is_gone = true;
+        for group in &self.groups {
+            is_gone &= remove(&group.directory);
+        }
+        if is_gone {
+            self.marker.remove();
+        }
+    }
+}
+
+/// Removes what the supervisor of a pod that was killed has left; false if something still ends
+/// there.
+pub(super) fn remove_left(places: &[Place], uid: &PodUid) -> bool {
+    let mut is_gone = true;
+    for place in places {
+        is_gone &= remove(&place.directory.join(ALL).join(name_of(uid)));
+    }
+    is_gone
+}
+
+impl Group {
+    fn container(&self, name: &str) -> PathBuf {
+        self.directory.join(name_of_container(name))
+    }
+
+    fn make_pod(&self) -> Result<(), CgroupError> {
+        /// How often another pod's end may remove what this one's beginning needs.
+        const TRIES: u32 = 100;
+        let all = self.place.directory.join(ALL);
+        let mut made = Ok(());
+        for _ in 0..TRIES {
+            made = make_directory(&all)
+                .and_then(|()| self.enable_below(&self.place.directory))
+                .and_then(|()| self.enable_below(&all))
+                .and_then(|()| make_directory(&self.directory))
+                .and_then(|()| self.enable_below(&self.directory));
+            let is_gone = |error: &CgroupError| error.source.kind() == io::ErrorKind::NotFound;
+            if !made.as_ref().is_err_and(is_gone) {
+                break;
+            }
+        }
+        made
+    }
+
+    /// In version 2 a cgroup says which controllers those below it have.
+    fn enable_below(&self, directory: &Path) -> Result<(), CgroupError> {
+        if self.place.version == Version::One {
+            return Ok(());
+        }
+        let path = directory.join("cgroup.subtree_control");
+        let enabled = std::fs::read_to_string(&path).unwrap_or_default();
+        let missing = self.place.controllers.iter().filter(|controller| {
+            let mut names = enabled.split_whitespace();
+            names.all(|name| name != controller.name())
+        });
+        let words: Vec<String> = missing.map(|it| format!("+{}", it.name())).collect();
+        if words.is_empty() {
+            return Ok(());
+        }
+        write(&path, &words.join(" "))
+    }
+
+    fn write(&self, directory: &Path, settings: &[Setting]) -> Result<(), CgroupError> {
+        for setting in settings {
+            if !self.place.controllers.contains(&setting.controller) {
+                continue;
+            }
+            match write(&directory.join(setting.file), &setting.value) {
+                Err(error)
+                    if setting.is_optional && error.source.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), CgroupError> {
+    // Whoever sees it in a container may read its limits there.
+    let mode = Mode::from_raw_mode(0o755);
+    match rustix::fs::mkdir(path, mode) {
+        Ok(()) => rustix::fs::chmod(path, mode),
+        Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+    .map_err(|errno| CgroupError {
+        path: path.to_owned(),
+        source: errno.into(),
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CgroupError> {
+    let write = || {
+        OpenOptions::new()
+            .write(true)
+            .open(path)?
+            .write_all(text.as_bytes())
+    };
+    write().map_err(|source| CgroupError {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Removes a pod's cgroup with those of its containers, and the one of all pods if it is empty;
+/// false if something is in it.
+fn remove(directory: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return true;
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            std::fs::remove_dir(entry.path()).ok();
+        }
+    }
+    let is_gone = std::fs::remove_dir(directory).is_ok();
+    if let Some(all) = directory.parent() {
+        std::fs::remove_dir(all).ok();
+    }
+    is_gone
+}
+
+/// The number of a line `NAME NUMBER`.
+fn count(text: &str, name: &str) -> u64 {
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(key, _)| *key == name)
+        .and_then(|(_, value)| value.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_is_that_of_its_line() {
+        let text = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n";
+        assert_eq!(count(text, "oom_kill"), 3);
+        assert_eq!(
+            count("low 0\noom 1\noom_kill 2\noom_group_kill 1\n", "oom_kill"),
+            2
+        );
+        assert_eq!(count("", "oom_kill"), 0);
+    }
+}
