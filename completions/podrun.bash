@@ -932,7 +932,7 @@ _podrun() {
             return 0
             ;;
         podrun__subcmd__run)
-            opts="-f -p -n -h --filename --validate --pull --publish --timeout --no-prefix --root --namespace --help"
+            opts="-f -p -n -h --filename --validate --pull --publish --strict-limits --timeout --no-prefix --root --namespace --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -986,7 +986,7 @@ _podrun() {
             return 0
             ;;
         podrun__subcmd__up)
-            opts="-f -p -n -h --filename --validate --pull --publish --wait --timeout --attach --rm --dry-run --root --namespace --help"
+            opts="-f -p -n -h --filename --validate --pull --publish --strict-limits --wait --timeout --attach --rm --dry-run --root --namespace --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

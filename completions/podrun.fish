@@ -65,6 +65,7 @@ none\t'Not at all'"
 complete -c podrun -n "__fish_podrun_using_subcommand up" -l timeout -d 'How long to wait' -r
 complete -c podrun -n "__fish_podrun_using_subcommand up" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
 complete -c podrun -n "__fish_podrun_using_subcommand up" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
+complete -c podrun -n "__fish_podrun_using_subcommand up" -l strict-limits -d 'Refuse limits that cannot be in force here instead of warning'
 complete -c podrun -n "__fish_podrun_using_subcommand up" -l attach -d 'Print the containers\' output while waiting'
 complete -c podrun -n "__fish_podrun_using_subcommand up" -l rm -d 'Remove a pod when all its containers have ended'
 complete -c podrun -n "__fish_podrun_using_subcommand up" -l dry-run -d 'Say what would be done and do nothing'
@@ -80,6 +81,7 @@ complete -c podrun -n "__fish_podrun_using_subcommand run" -s p -l publish -d 'F
 complete -c podrun -n "__fish_podrun_using_subcommand run" -l timeout -d 'Give up after this time' -r
 complete -c podrun -n "__fish_podrun_using_subcommand run" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
 complete -c podrun -n "__fish_podrun_using_subcommand run" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
+complete -c podrun -n "__fish_podrun_using_subcommand run" -l strict-limits -d 'Refuse limits that cannot be in force here instead of warning'
 complete -c podrun -n "__fish_podrun_using_subcommand run" -l no-prefix -d 'Print output as it is, without `pod/container │`'
 complete -c podrun -n "__fish_podrun_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c podrun -n "__fish_podrun_using_subcommand down" -s f -l filename -d 'A file, as kubectl takes it; may be repeated' -r -F

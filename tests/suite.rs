@@ -73,6 +73,8 @@ mod life_order;
 mod life_probes;
 #[path = "suite/life_restarts.rs"]
 mod life_restarts;
+#[path = "suite/limits.rs"]
+mod limits;
 #[path = "suite/logs.rs"]
 mod logs;
 #[path = "suite/looking.rs"]

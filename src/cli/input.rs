@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::cgroup;
 use crate::cli::failure::{Failure, INVALID};
 use crate::cli::options::{Files, Global, Validation};
 use crate::cli::render;
@@ -21,7 +22,13 @@ pub(crate) fn open_store(global: &Global) -> Result<Store, Failure> {
         xdg_state_home: std::env::var_os("XDG_STATE_HOME"),
         xdg_data_home: std::env::var_os("XDG_DATA_HOME"),
     };
-    Store::open(global.root.as_deref(), &environment).map_err(Failure::internal)
+    let store = Store::open(global.root.as_deref(), &environment).map_err(Failure::internal)?;
+    // What is left of a pod whose supervisor was killed keeps no command from its work.
+    store
+        .open_runtime_dir()
+        .ok()
+        .and_then(|runtime_dir| cgroup::sweep(runtime_dir).ok());
+    Ok(store)
 }
 
 /// `-n`.

@@ -243,7 +243,7 @@ pub struct ContainerPlan {
     pub security: SecurityPlan,
     /// What it requests and may have at most.
     pub resources: Resources,
-    /// `oom_score_adj` (proc_pid_oom_score_adj(5)): the more, the sooner the kernel ends it when the
+    /// `oom_score_adj` (`proc_pid_oom_score_adj(5)`): the more, the sooner the kernel ends it when the
     /// machine's memory is used up.
     pub oom_score_adj: i16,
     /// Mounts in the order they are made (by depth).

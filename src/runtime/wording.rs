@@ -46,6 +46,7 @@ pub fn sentence(failure: &Failure) -> String {
             }
         }
         Step::Clone => format!("no new process can be made: {why}"),
+        Step::Cgroup => format!("cgroup {object}: {why}"),
         Step::Volume => object.clone(),
         Step::RootFilesystem if object.is_empty() => {
             format!("the root file system cannot be mounted: {why}")

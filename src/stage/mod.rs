@@ -16,6 +16,7 @@ pub mod host_root;
 pub mod inside;
 pub mod launcher;
 pub mod masks;
+pub mod oom_score;
 pub mod pause;
 pub mod prober;
 pub mod program;

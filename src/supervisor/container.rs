@@ -10,12 +10,14 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
+use crate::cgroup::PodCgroup;
 use crate::plan::{Console, ContainerPlan, PodPlan, ResolvedUser, RootSource};
 use crate::stage::container::{self as stage, ContainerSetup};
 use crate::stage::launcher::{Destination, launch};
 use crate::stage::{Reporter, masks, rootfs};
 use crate::store::{LogLimits, LogWriter};
 use crate::supervisor::attach::{Attachment, Attachments};
+use crate::supervisor::cgroups::{self, Entry};
 use crate::supervisor::last_words;
 use crate::supervisor::sandbox::{Pause, Places, make_directory, open_directory};
 use crate::supervisor::watch::{Source, Watch};
@@ -51,6 +53,8 @@ pub(super) struct Live {
     message: PathBuf,
     logs: PathBuf,
     attempt: u32,
+    /// Of earlier runs.
+    oom_kills: u64,
 }
 
 /// Whether a container that is being built may execute its command.
@@ -71,6 +75,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) plan: &'a PodPlan,
     pub(super) places: &'a Places,
     pub(super) ids: IdSpace,
+    pub(super) cgroup: Option<&'a PodCgroup>,
     pub(super) pause: &'a Pause,
     pub(super) watch: &'a Watch,
 }
@@ -126,6 +131,7 @@ pub(super) fn start(
     };
     let (report, theirs) = seqpacket::pair()?;
     let id = new_id()?;
+    let oom_kills = around.cgroup.map_or(0, |cgroup| cgroup.oom_kills(name));
 
     match process::clone_process(around.proof, CloneFlags::default())? {
         Cloned::Parent(launcher) => {
@@ -168,10 +174,12 @@ pub(super) fn start(
                 message: places.message(name, attempt),
                 logs: places.logs(name),
                 attempt,
+                oom_kills,
             })
         }
         Cloned::Child => {
             let reporter = Reporter::new(theirs);
+            cgroups::enter(around.cgroup, container, Entry::Container, &reporter);
             let attempt_dir = make_directories(places, container, attempt, &reporter);
             let stdin = input.as_ref().map_or(&null, |(read, _)| read);
             let stdio = pipes
@@ -292,6 +300,11 @@ fn new_id() -> io::Result<String> {
 }
 
 impl Live {
+    /// Whether the kernel has ended a process of this run because its memory was used up.
+    pub(super) fn ran_out_of_memory(&self, cgroup: &PodCgroup, name: &str) -> bool {
+        cgroup.oom_kills(name) > self.oom_kills
+    }
+
     /// Its processes.
     pub(super) fn children(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.launcher.iter().chain(&self.init).map(AsFd::as_fd)

@@ -7,6 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::cgroup::PodCgroup;
 use crate::lifecycle::{Hook, ProbeKind, RunId};
 use crate::plan::{ContainerPlan, PodPlan, ResolvedUser};
 use crate::runtime::wording;
@@ -14,6 +15,7 @@ use crate::stage::Reporter;
 use crate::stage::confine::Identity;
 use crate::stage::exec::{self as stage, ExecSetup, ExecStdio};
 use crate::stage::launcher::{Destination, launch};
+use crate::supervisor::cgroups::{self, Entry};
 use crate::supervisor::sandbox::Pause;
 use crate::supervisor::watch::{Source, Watch};
 use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
@@ -96,6 +98,7 @@ pub(super) struct Command<'a> {
     pub(super) user: &'a ResolvedUser,
     pub(super) init: &'a OwnedFd,
     pub(super) ids: IdSpace,
+    pub(super) cgroup: Option<&'a PodCgroup>,
     pub(super) work: Work,
     pub(super) terminal: Option<TerminalSize>,
     pub(super) stdio: Vec<OwnedFd>,
@@ -131,7 +134,11 @@ pub(super) fn start(
                 }),
             })
         }
-        Cloned::Child => enter_container(command, &Reporter::new(theirs)),
+        Cloned::Child => {
+            let reporter = Reporter::new(theirs);
+            cgroups::enter(command.cgroup, command.container, Entry::Command, &reporter);
+            enter_container(command, &reporter)
+        }
     }
 }
 

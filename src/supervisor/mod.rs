@@ -6,6 +6,7 @@
 //! whatever way, pause ends, and with pause's pid namespace everything in the pod.
 
 mod attach;
+mod cgroups;
 mod container;
 mod control;
 mod enter;

@@ -57,6 +57,8 @@ pub enum Step {
     Sysctl,
     /// Cloning the next process.
     Clone,
+    /// Entering the container's cgroup.
+    Cgroup,
     /// Opening a volume.
     Volume,
     /// Mounting the root file system.

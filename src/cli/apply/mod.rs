@@ -8,6 +8,7 @@ pub(crate) mod filters;
 pub(crate) mod follow;
 pub(crate) mod images;
 pub(crate) mod launch;
+pub(crate) mod limits;
 mod notes;
 mod update;
 
@@ -18,6 +19,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 
 use crate::cli::apply::filters::Filters;
 use crate::cli::apply::launch::{Fleet, Interrupts, Reserved};
+use crate::cli::apply::limits::Unenforced;
 use crate::cli::failure::{Failure, INVALID};
 use crate::cli::options::{Global, Input};
 use crate::cli::{input, render};
@@ -65,6 +67,7 @@ pub(crate) struct Prepared {
     publish: Vec<PublishedPort>,
     back_off: plan::BackOff,
     filters: Filters,
+    unenforced: Unenforced,
 }
 
 /// Reads, checks and resolves: after this only the machine can say no.
@@ -100,6 +103,7 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
         images: BTreeMap::new(),
         publish,
         back_off,
+        unenforced: Unenforced::default(),
     };
     let needed = prepared
         .pods
@@ -119,11 +123,7 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
         options.pull,
     )?;
     // Once before anything exists; the real plans differ in uid and address only.
-    for (wanted, change) in &prepared.pods {
-        if *change != Change::Keep {
-            prepared.plan(wanted, &facts::new_uid()?, Ipv4Addr::UNSPECIFIED)?;
-        }
-    }
+    prepared.unenforced = Unenforced::of(&prepared.trial_plans()?, options.strict_limits)?;
     Ok(prepared)
 }
 
@@ -313,9 +313,11 @@ impl Prepared {
         })
     }
 
-    /// Says once what a rootless pod without id ranges cannot do, and what a privileged one can.
-    pub(crate) fn warn_about_ids(&self) {
+    /// Says once what a rootless pod without id ranges cannot do, what a privileged one can, and which
+    /// limits are not in force.
+    pub(crate) fn warn_about_this_user(&self) {
         self.note_privileged();
+        self.warn_about_limits();
         if let IdMap::Single { why } = &self.ids
             && self.pods.iter().any(|(_, change)| *change != Change::Keep)
         {

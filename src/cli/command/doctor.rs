@@ -1,7 +1,7 @@
 //! `podrun doctor`: every assumption about the machine, and what mends it.
 
-use std::path::Path;
-
+use crate::cgroup::{self, Controller};
+use crate::cli::apply::limits;
 use crate::cli::failure::{FAILED, Failure};
 use crate::cli::options::Global;
 use crate::cli::{input, render};
@@ -158,12 +158,22 @@ fn ports(ids: &IdMap) -> Outcome {
 }
 
 fn cgroups() -> Outcome {
-    let version = if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        "version 2"
-    } else if Path::new("/sys/fs/cgroup").exists() {
-        "version 1"
-    } else {
-        "none"
+    let places = cgroup::find().unwrap_or_default();
+    let has = |controller: &Controller| {
+        places
+            .iter()
+            .any(|place| place.controllers.contains(controller))
     };
-    Outcome::Pass(format!("{version}; resource limits are not supported yet"))
+    let (found, missing): (Vec<_>, Vec<_>) = Controller::ALL.into_iter().partition(has);
+    let names = |list: Vec<Controller>| {
+        let names: Vec<_> = list.into_iter().map(Controller::name).collect();
+        names.join(", ")
+    };
+    if missing.is_empty() {
+        return Outcome::Pass(format!("limits are in force ({})", names(found)));
+    }
+    Outcome::Limited(
+        format!("no limits by {} are in force", names(missing)),
+        limits::mend().to_owned(),
+    )
 }

@@ -38,7 +38,7 @@ pub(crate) fn run(global: &Global, options: &Run) -> Result<u8, Failure> {
                 .hinted(format!("remove it first: `podrun rm {}`", wanted.name)),
         );
     }
-    prepared.warn_about_ids();
+    prepared.warn_about_this_user();
     let interrupts = Interrupts::take().map_err(Failure::internal)?;
     let reserved = prepared.reserve()?;
     let mut fleet = prepared.start(reserved, interrupts, ahead)?;

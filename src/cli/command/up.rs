@@ -37,7 +37,7 @@ pub(crate) fn run(global: &Global, options: &Up) -> Result<u8, Failure> {
         say_changes(&prepared, " (dry run)")?;
         return Ok(0);
     }
-    prepared.warn_about_ids();
+    prepared.warn_about_this_user();
     remove_replaced(&prepared)?;
     let interrupts = Interrupts::take().map_err(Failure::internal)?;
     let reserved = prepared.reserve()?;

@@ -130,6 +130,9 @@ pub(crate) struct Input {
     /// Forward a port of the host to a container's port
     #[arg(short, long, value_name = "[IP:]HOST:CTR[/udp]")]
     pub(crate) publish: Vec<String>,
+    /// Refuse limits that cannot be in force here instead of warning
+    #[arg(long)]
+    pub(crate) strict_limits: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

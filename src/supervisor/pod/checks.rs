@@ -146,6 +146,7 @@ impl Pod {
             user,
             init,
             ids: self.ids,
+            cgroup: self.cgroup.as_ref(),
             work: Work::Run(argv),
             terminal: None,
             stdio: captured.stdio,

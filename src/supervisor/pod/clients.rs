@@ -244,6 +244,7 @@ impl Pod {
             user,
             init,
             ids: self.ids,
+            cgroup: self.cgroup.as_ref(),
             work,
             terminal,
             stdio,

@@ -60,6 +60,7 @@ impl Pod {
             plan: &self.plan,
             places: &self.places,
             ids: self.ids,
+            cgroup: self.cgroup.as_ref(),
             pause,
             watch: &self.watch,
         };
@@ -199,11 +200,16 @@ impl Pod {
             plan,
             containers: self.machine.containers().len(),
         });
+        let oom_killed = self
+            .machine
+            .container(container)
+            .zip(self.cgroup.as_ref())
+            .is_some_and(|(plan, cgroup)| live.ran_out_of_memory(cgroup, plan.name.as_str()));
         let (code, message) = live.end(last_words.as_ref(), &mut self.buffer, &self.watch);
         self.step(Event::Exited {
             container,
             code,
-            oom_killed: false,
+            oom_killed,
             message,
         });
     }

@@ -66,6 +66,9 @@ impl Pod {
         }
         // With `hostPID` nothing else ends what the containers have left.
         children::end_all_children();
+        if let Some(cgroup) = self.cgroup.take() {
+            cgroup.remove();
+        }
         sandbox::unmount(&self.plan, &self.places);
     }
 

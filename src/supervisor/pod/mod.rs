@@ -21,11 +21,13 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::time::{ClockId, TimerfdClockId, TimerfdFlags, clock_gettime, timerfd_create};
 
+use crate::cgroup::PodCgroup;
 use crate::lifecycle::{Action, Event, Machine, Now};
 use crate::plan::PodPlan;
 use crate::runtime::wording;
-use crate::stage::confine;
+use crate::stage::{confine, oom_score};
 use crate::store::{EventLog, Identity, PodDir, Stream};
+use crate::supervisor::cgroups;
 use crate::supervisor::container::Live;
 use crate::supervisor::control;
 use crate::supervisor::exec::Session;
@@ -79,6 +81,7 @@ struct Pod {
     /// Waits for pause before it is used.
     sockets: Vec<OwnedFd>,
     pause: Option<Pause>,
+    cgroup: Option<PodCgroup>,
     /// Pause has set up the namespaces: containers may execute.
     is_set_up: bool,
     forwarder: Option<OwnedFd>,
@@ -137,6 +140,10 @@ impl Pod {
             return Err("supervisor: descriptors are missing".to_owned());
         };
         let plan = setup::read_plan(plan)?;
+        let scores = plan.containers.iter().map(|it| it.oom_score_adj);
+        if let Some(least) = scores.min() {
+            oom_score::go_after(least);
+        }
         confine::keep_supervising_capabilities(&plan)
             .map_err(|error| format!("supervisor: {error}"))?;
         let now = now();
@@ -177,6 +184,7 @@ impl Pod {
             adopted: None,
             sockets: descriptors.collect(),
             pause: None,
+            cgroup: None,
             is_set_up: false,
             forwarder: None,
             containers: HashMap::new(),
@@ -232,6 +240,7 @@ impl Pod {
         self.pause = Some(pause);
         watched.map_err(|error| error.to_string())?;
         // While pause makes the namespaces.
+        self.cgroup = cgroups::make(&self.plan, self.runtime_dir.as_fd())?;
         sandbox::prepare(&self.plan, &self.places)?;
         let listener = control::open(self.runtime_dir.as_fd(), &self.plan.uid)
             .map_err(|error| format!("the pod's control socket: {error}"))?;

@@ -1,0 +1,251 @@
+//! Resources as the kernel knows them, seen from the machine.
+
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::census;
+use crate::harness::{
+    Mode, Podrun, Running, container, container_with, lasting, mode, once, pod, require_mode, until,
+};
+
+/// Whether cgroups are of version 2 alone.
+fn is_unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// The pod's cgroup in a controller's hierarchy.
+fn cgroup(controller: &str, uid: &str) -> PathBuf {
+    let place = if is_unified() { "" } else { controller };
+    Path::new("/sys/fs/cgroup")
+        .join(place)
+        .join("podrun")
+        .join(format!("pod{uid}"))
+}
+
+fn read(directory: &Path, file: &str) -> String {
+    let path = directory.join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.trim().to_owned()
+}
+
+fn uid(podrun: &Podrun, name: &str) -> String {
+    podrun.pod(name)["metadata"]["uid"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+fn limited(name: &str, words: &[&str], resources: &Value) -> Value {
+    container_with(name, words, &json!({ "resources": resources }))
+}
+
+#[track_caller]
+fn assert_no_cgroups(uid: &str) {
+    for controller in ["cpu", "memory", "pids"] {
+        let left = cgroup(controller, uid);
+        assert!(!left.exists(), "{} is left", left.display());
+    }
+}
+
+#[test]
+fn limits_are_what_the_kernel_enforces_on_all_in_the_container() {
+    require_mode!(Mode::Root);
+    let podrun = Podrun::new();
+    let resources = json!({
+        "limits": { "cpu": "500m", "memory": "64Mi" },
+        "requests": { "cpu": "250m" },
+    });
+    let containers = [
+        limited("a", &["ready-sleep"], &resources),
+        // The kernel has a file of this name.
+        container("tasks", &["ready-sleep"]),
+    ];
+    podrun.up(&lasting("limited", &containers)).ok();
+    let mut command = podrun.command();
+    command.args(["exec", "limited", "-c", "a", "--", "/probe", "fork-sleep"]);
+    let exec = Running::start(command, b"");
+    until("the exec'd processes run", || {
+        let processes = podrun.processes();
+        processes.iter().filter(|one| one.name == "probe").count() == 4
+    });
+
+    let uid = uid(&podrun, "limited");
+    let of =
+        |controller: &str, name: &str, file: &str| read(&cgroup(controller, &uid).join(name), file);
+    if is_unified() {
+        assert_eq!(of("cpu", "container-a", "cpu.weight"), "35");
+        assert_eq!(of("cpu", "container-a", "cpu.max"), "50000 100000");
+        assert_eq!(of("memory", "container-a", "memory.max"), "67108864");
+        assert_eq!(of("memory", "container-a", "memory.oom.group"), "1");
+        assert_eq!(of("memory", "container-tasks", "memory.max"), "max");
+        assert_eq!(of("memory", "", "memory.max"), "max");
+    } else {
+        assert_eq!(of("cpu", "container-a", "cpu.shares"), "256");
+        assert_eq!(of("cpu", "container-a", "cpu.cfs_quota_us"), "50000");
+        let file = "memory.limit_in_bytes";
+        assert_eq!(of("memory", "container-a", file), "67108864");
+        let file = "memory.memsw.limit_in_bytes";
+        assert_eq!(of("memory", "container-a", file), "67108864");
+        assert_eq!(of("cpu", "container-tasks", "cpu.shares"), "2");
+        assert_eq!(of("cpu", "", "cpu.shares"), "256");
+        assert_eq!(of("cpu", "", "cpu.cfs_quota_us"), "-1");
+    }
+    assert_eq!(of("pids", "", "pids.max"), "4096");
+    for controller in ["cpu", "memory", "pids"] {
+        let processes = |name: &str| of(controller, name, "cgroup.procs").lines().count();
+        // Its first process, and the exec'd ones.
+        assert_eq!(processes("container-a"), 3, "{controller}");
+        assert_eq!(processes("container-tasks"), 1, "{controller}");
+        assert_eq!(processes(""), 0, "{controller}");
+    }
+    assert_eq!(podrun.pod("limited")["status"]["qosClass"], "Burstable");
+
+    podrun.run(["rm", "limited"]).ok();
+    exec.end();
+    assert_no_cgroups(&uid);
+    podrun.nothing_left();
+}
+
+#[test]
+fn a_container_that_uses_up_its_memory_is_told_of_as_such() {
+    require_mode!(Mode::Root);
+    let podrun = Podrun::new();
+    let fields = json!({
+        "resources": { "limits": { "memory": "16Mi" } },
+        "volumeMounts": [{ "name": "v", "mountPath": "/v" }],
+    });
+    let words = ["and", "once", "/v/f", "hog", "64", "--", "ready-sleep"];
+    let spec = json!({
+        "terminationGracePeriodSeconds": 1,
+        "restartPolicy": "OnFailure",
+        "volumes": [{ "name": "v", "emptyDir": {} }],
+    });
+    podrun.start(&pod("hog", spec, &[container_with("a", &words, &fields)]));
+    podrun.wait_for_log("hog", "a", "ready");
+    let status = &podrun.pod("hog")["status"]["containerStatuses"][0];
+    let ended = &status["lastState"]["terminated"];
+    assert_eq!(ended["reason"], "OOMKilled", "{status}");
+    assert_eq!(ended["exitCode"], 137, "{status}");
+
+    // What ends a later run is not what has ended the first.
+    for supervised in podrun.processes() {
+        if supervised.name == "probe" {
+            supervised.kill();
+        }
+    }
+    let pod = podrun.until_status("hog", "it has restarted again", |status| {
+        status["containerStatuses"][0]["restartCount"] == 2
+    });
+    let ended = &pod["containerStatuses"][0]["lastState"]["terminated"];
+    assert_eq!(ended["reason"], "Error", "{ended}");
+    assert_eq!(ended["exitCode"], 137, "{ended}");
+}
+
+#[test]
+fn a_pod_with_limits_has_an_end_of_its_processes() {
+    require_mode!(Mode::Root);
+    let podrun = Podrun::new();
+    let resources = json!({ "requests": { "cpu": "100m" } });
+    let bomb = limited("bomb", &["fork-all"], &resources);
+    podrun.up(&lasting("bomb", &[bomb])).ok();
+    podrun.wait_for_log("bomb", "bomb", "forked 4095");
+    let uid = uid(&podrun, "bomb");
+    assert_eq!(read(&cgroup("pids", &uid), "pids.current"), "4096");
+    podrun.run(["rm", "--force", "bomb"]).ok();
+    assert_no_cgroups(&uid);
+    podrun.nothing_left();
+}
+
+#[test]
+fn the_next_command_removes_what_a_killed_supervisor_has_left() {
+    require_mode!(Mode::Root);
+    let podrun = Podrun::new();
+    let resources = json!({ "limits": { "memory": "64Mi" } });
+    let sleeper = limited("a", &["ready-sleep"], &resources);
+    podrun.up(&lasting("victim", &[sleeper])).ok();
+    let uid = uid(&podrun, "victim");
+    let processes = podrun.processes();
+    let pid = census::supervisors(&podrun.root())[0];
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    for process in &processes {
+        assert!(process.ends_within(crate::harness::PATIENCE), "{process:?}");
+    }
+    assert!(cgroup("memory", &uid).exists());
+    podrun.run(["ps"]).ok();
+    assert_no_cgroups(&uid);
+}
+
+#[test]
+fn who_is_ended_first_follows_from_the_class() {
+    let podrun = Podrun::new();
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    let own: i32 = own.trim().parse().unwrap();
+    let guaranteed = json!({ "limits": { "cpu": "1", "memory": "64Mi" } });
+    for (name, resources, class, range) in [
+        ("best", json!({}), "BestEffort", 1000..=1000),
+        (
+            "burst",
+            json!({ "requests": { "cpu": "1" } }),
+            "Burstable",
+            999..=999,
+        ),
+        // The supervisor's, at least, which needs a right to be lowered.
+        ("sure", guaranteed, "Guaranteed", -997..=own.max(-997)),
+    ] {
+        podrun
+            .up(&lasting(
+                name,
+                &[limited(
+                    "a",
+                    &["and", "oom-score", "--", "sleep"],
+                    &resources,
+                )],
+            ))
+            .ok();
+        assert_eq!(podrun.pod(name)["status"]["qosClass"], class);
+        let line = podrun.run(["logs", name]).ok().stdout;
+        let exec = podrun.probe(name, "a", &["oom-score"]);
+        for score in [line, exec] {
+            let score: i32 = score.trim().parse().unwrap();
+            assert!(range.contains(&score), "{name}: {score}");
+        }
+    }
+}
+
+#[test]
+fn without_control_one_warning_says_so_and_strict_limits_refuse() {
+    require_mode!(Mode::User, Mode::Single);
+    let podrun = Podrun::new();
+    let resources = json!({ "limits": { "cpu": "1", "memory": "64Mi" } });
+    let manifest = once("p", &[limited("a", &["exit", "0"], &resources)]);
+    let path = podrun.manifest("pod", &manifest);
+    for verb in ["up", "run"] {
+        podrun
+            .run([verb, "--strict-limits", &path])
+            .code(3)
+            .says("limits.cpu, limits.memory, requests.cpu are not in force")
+            .says("hint: ");
+        podrun.nothing_left();
+    }
+    let output = podrun.run(["up", "--wait=done", &path]).ok();
+    let warnings = output.stderr.matches("not in force").count();
+    assert_eq!(warnings, 1, "{}", output.stderr);
+    // What is not asked for is not told of.
+    let plain = once("q", &[container("a", &["exit", "0"])]);
+    let output = podrun.run_pod(&plain).ok();
+    assert!(!output.stderr.contains("in force"), "{}", output.stderr);
+}
+
+#[test]
+fn with_control_nothing_is_said() {
+    require_mode!(Mode::Root);
+    let podrun = Podrun::new();
+    let resources = json!({ "limits": { "cpu": "1", "memory": "64Mi" } });
+    let manifest = once("p", &[limited("a", &["exit", "0"], &resources)]);
+    let path = podrun.manifest("pod", &manifest);
+    let output = podrun.run(["run", "--strict-limits", &path]).ok();
+    assert_eq!(output.stderr, "");
+}
