@@ -18,7 +18,7 @@ mod values;
 
 pub use find::{Place, find};
 pub use marker::sweep;
-use pod::remove_left;
+use pod::remove;
 pub use pod::{CgroupError, PodCgroup};
 pub use values::{Controller, Setting, Version, of_container, of_pod_cgroup};
 
@@ -33,7 +33,8 @@ pub fn not_in_force(places: &[Place], containers: &[ContainerPlan]) -> Vec<&'sta
         for (is_found, is_written) in found.iter_mut().zip([
             resources.limits.some_cpu().is_some(),
             resources.limits.some_memory().is_some(),
-            resources.requests.some_cpu().is_some(),
+            // One that follows from its limit is not told of twice.
+            resources.requests.some_cpu() != resources.limits.some_cpu(),
         ]) {
             *is_found |= is_written;
         }

@@ -9,7 +9,6 @@ use rustix::fs::Mode;
 
 use crate::cgroup::marker::Marker;
 use crate::cgroup::{Controller, Place, Setting, Version, of_container, of_pod_cgroup};
-use crate::names::PodUid;
 use crate::plan::{ContainerPlan, PodPlan};
 
 /// All pods of this machine, whoever's.
@@ -45,10 +44,6 @@ struct Group {
     directory: PathBuf,
 }
 
-fn name_of(uid: &PodUid) -> String {
-    format!("pod{uid}")
-}
-
 fn name_of_container(name: &str) -> String {
     format!("container-{name}")
 }
@@ -63,18 +58,19 @@ impl PodCgroup {
         plan: &PodPlan,
         runtime_dir: BorrowedFd<'_>,
     ) -> Result<Self, CgroupError> {
-        let marker = Marker::make(runtime_dir, &plan.uid).map_err(|source| CgroupError {
-            path: PathBuf::from("its mark in the runtime directory"),
-            source,
-        })?;
+        let name = format!("pod{}", plan.uid);
         let groups = places.into_iter().map(|place| {
-            let directory = place.directory.join(ALL).join(name_of(&plan.uid));
+            let directory = place.directory.join(ALL).join(&name);
             Group { place, directory }
         });
-        let pod = Self {
-            groups: groups.collect(),
-            marker,
-        };
+        let groups: Vec<Group> = groups.collect();
+        let directories: Vec<&Path> = groups.iter().map(|it| it.directory.as_path()).collect();
+        let marker =
+            Marker::make(runtime_dir, &plan.uid, &directories).map_err(|source| CgroupError {
+                path: PathBuf::from("its mark in the runtime directory"),
+                source,
+            })?;
+        let pod = Self { groups, marker };
         for group in &pod.groups {
             let made = group.make_pod().and_then(|()| {
                 group.write(&group.directory, &of_pod_cgroup(plan, group.place.version))
@@ -106,8 +102,15 @@ impl PodCgroup {
     /// As `write(2)`.
     pub fn enter(&self, container: &str) -> Result<(), CgroupError> {
         for group in &self.groups {
-            // This process, whatever its number is where the file is read.
-            write(&group.container(container).join("cgroup.procs"), "0")?;
+            // This process has one thread. To move itself alone it need not wait until no process of
+            // the machine forks or ends (`cgroup_procs_write_start`), which takes many times as long
+            // as all else; version 2 has no such way from one domain to another.
+            let file = match group.place.version {
+                Version::One => "tasks",
+                Version::Two => "cgroup.procs",
+            };
+            // Whatever its number is where the file is read.
+            write(&group.container(container).join(file), "0")?;
         }
         Ok(())
     }
@@ -139,16 +142,6 @@ impl PodCgroup {
             self.marker.remove();
         }
     }
-}
-
-/// Removes what the supervisor of a pod that was killed has left; false if something still ends
-/// there.
-pub(super) fn remove_left(places: &[Place], uid: &PodUid) -> bool {
-    let mut is_gone = true;
-    for place in places {
-        is_gone &= remove(&place.directory.join(ALL).join(name_of(uid)));
-    }
-    is_gone
 }
 
 impl Group {
@@ -237,7 +230,7 @@ fn write(path: &Path, text: &str) -> Result<(), CgroupError> {
 
 /// Removes a pod's cgroup with those of its containers, and the one of all pods if it is empty;
 /// false if something is in it.
-fn remove(directory: &Path) -> bool {
+pub(super) fn remove(directory: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return true;
     };

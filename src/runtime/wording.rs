@@ -46,6 +46,9 @@ pub fn sentence(failure: &Failure) -> String {
             }
         }
         Step::Clone => format!("no new process can be made: {why}"),
+        Step::Cgroup if failure.errno == libc::ENOMEM => {
+            format!("cgroup {object}: {why}: the memory limit is too low")
+        }
         Step::Cgroup => format!("cgroup {object}: {why}"),
         Step::Volume => object.clone(),
         Step::RootFilesystem if object.is_empty() => {

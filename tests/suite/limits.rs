@@ -226,7 +226,7 @@ fn without_control_one_warning_says_so_and_strict_limits_refuse() {
         podrun
             .run([verb, "--strict-limits", &path])
             .code(3)
-            .says("limits.cpu, limits.memory, requests.cpu are not in force")
+            .says("error: limits.cpu, limits.memory are not in force")
             .says("hint: ");
         podrun.nothing_left();
     }
