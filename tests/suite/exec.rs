@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{Podrun, Running, container, lasting, once, pod, until};
+use crate::harness::{Podrun, Running, container, container_with, lasting, once, pod, until};
 use crate::terminal::Terminal;
 
 fn ready() -> Podrun {
@@ -277,4 +277,49 @@ fn a_container_that_stops_what_enters_it_ends_all_the_same() {
         assert_ne!(command.end().code, 0);
     }
     podrun.nothing_left();
+}
+
+#[test]
+fn an_execd_command_is_all_that_the_containers_own_process_is() {
+    let podrun = Podrun::new();
+    let limited = json!({
+        "workingDir": "/tmp",
+        "env": [{ "name": "A", "value": "b=c" }],
+        "securityContext": { "capabilities": { "drop": ["ALL"], "add": ["CHOWN"] } },
+    });
+    podrun
+        .up(&lasting(
+            "same",
+            &[container_with(
+                "a",
+                &["and", "report", "--", "sleep"],
+                &limited,
+            )],
+        ))
+        .ok();
+    let (init, exec) = podrun.reports("same");
+    for part in ["cwd", "env", "ns", "limits", "mounts", "nice", "securebits"] {
+        assert!(!init[part].is_null(), "{part}");
+        assert_eq!(init[part], exec[part], "{part}");
+    }
+    for line in [
+        "Uid",
+        "Gid",
+        "Groups",
+        "CapInh",
+        "CapPrm",
+        "CapEff",
+        "CapBnd",
+        "CapAmb",
+        "NoNewPrivs",
+        "Seccomp",
+        "Seccomp_filters",
+        "SigBlk",
+        "SigIgn",
+        "Umask",
+    ] {
+        assert!(!init["status"][line].is_null(), "{line}");
+        assert_eq!(init["status"][line], exec["status"][line], "{line}");
+    }
+    assert_eq!(exec["cwd"], "/tmp");
 }
