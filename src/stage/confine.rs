@@ -67,18 +67,7 @@ pub fn become_user(
     security: &SecurityPlan,
 ) -> Result<CapabilitySet, Failure> {
     let bounding = CapabilitySet::from_bits_retain(security.capabilities);
-    for bit in 0..64 {
-        let capability = CapabilitySet::from_bits_retain(1 << bit);
-        if bounding.contains(capability) {
-            continue;
-        }
-        match rustix::thread::remove_capability_from_bounding_set(capability) {
-            Ok(()) => {}
-            // The first number the kernel does not know ends the list.
-            Err(rustix::io::Errno::INVAL) => break,
-            Err(errno) => return Err(errno).at(Step::Credentials, "bounding set"),
-        }
-    }
+    bound_to(bounding).at(Step::Credentials, "bounding set")?;
     rustix::thread::set_keep_capabilities(true).at(Step::Credentials, "keep capabilities")?;
     // A single-id map comes with setgroups denied (user_namespaces(7)): the groups stay the
     // caller's, which `up` has said.
@@ -194,17 +183,7 @@ pub fn keep_supervising_capabilities(plan: &PodPlan) -> io::Result<()> {
             all | one.security.capabilities
         });
     let kept = SUPERVISING.union(CapabilitySet::from_bits_retain(containers));
-    for bit in 0..64 {
-        let capability = CapabilitySet::from_bits_retain(1 << bit);
-        if kept.contains(capability) {
-            continue;
-        }
-        match rustix::thread::remove_capability_from_bounding_set(capability) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::INVAL) => break,
-            Err(errno) => return Err(errno.into()),
-        }
-    }
+    bound_to(kept)?;
     let held = kept.intersection(rustix::thread::capabilities(None)?.permitted);
     rustix::thread::clear_ambient_capability_set()?;
     Ok(rustix::thread::set_capabilities(
@@ -215,6 +194,23 @@ pub fn keep_supervising_capabilities(plan: &PodPlan) -> io::Result<()> {
             inheritable: CapabilitySet::empty(),
         },
     )?)
+}
+
+/// Takes all other capabilities out of the bounding set.
+fn bound_to(kept: CapabilitySet) -> io::Result<()> {
+    for bit in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if kept.contains(capability) {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // The first number the kernel does not know ends the list.
+            Err(rustix::io::Errno::INVAL) => break,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
 }
 
 fn drop_all_capabilities() -> io::Result<()> {

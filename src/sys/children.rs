@@ -58,17 +58,21 @@ pub fn reap_pid(pid: Pid) -> io::Result<()> {
     Ok(())
 }
 
-/// Kills and reaps every child of this process and what becomes its child by that.
+/// Kills and reaps every child of this process and what becomes its child by that. Where the kernel
+/// does not list them (`CONFIG_PROC_CHILDREN`), those that have ended are reaped and the others left.
 pub fn end_all_children() {
     loop {
-        let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-        for pid in children.split_ascii_whitespace() {
+        let listed = std::fs::read_to_string("/proc/thread-self/children");
+        for pid in listed.iter().flat_map(|list| list.split_ascii_whitespace()) {
             if let Ok(pid) = pid.parse() {
                 // A child that is not reaped keeps its number.
                 nix::sys::signal::kill(Pid::from_raw(pid), nix::sys::signal::SIGKILL).ok();
             }
         }
-        match wait::waitid(wait::Id::All, WaitPidFlag::WEXITED) {
+        let mut look = WaitPidFlag::WEXITED;
+        look.set(WaitPidFlag::WNOHANG, listed.is_err());
+        match wait::waitid(wait::Id::All, look) {
+            Ok(wait::WaitStatus::StillAlive) => return,
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(_) => return,
         }

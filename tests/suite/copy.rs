@@ -8,15 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{CWD, RenameFlags};
 use serde_json::json;
 
-use crate::harness::{Podrun, container, container_with, lasting, pod};
-
-fn ready() -> Podrun {
-    let podrun = Podrun::new();
-    podrun
-        .up(&lasting("pod", &[container("a", &["ready-sleep"])]))
-        .ok();
-    podrun
-}
+use crate::harness::{Podrun, container_with, lasting, pod, with_a_pod};
 
 /// A pod that shares `files/shared` of the host with this test.
 fn sharing() -> Podrun {
@@ -39,7 +31,7 @@ fn read(path: impl AsRef<Path>) -> String {
 
 #[test]
 fn a_file_goes_both_ways_byte_by_byte() {
-    let podrun = ready();
+    let podrun = with_a_pod();
     let content: Vec<u8> = (0..3_000_000_u32)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
@@ -64,7 +56,7 @@ fn a_file_goes_both_ways_byte_by_byte() {
 
 #[test]
 fn a_directory_goes_as_with_kubectl() {
-    let podrun = ready();
+    let podrun = with_a_pod();
     let tree = podrun.files().join("tree");
     fs::create_dir_all(tree.join("sub")).unwrap();
     fs::write(tree.join("sub/f"), "word").unwrap();
@@ -91,7 +83,7 @@ fn a_directory_goes_as_with_kubectl() {
 
 #[test]
 fn a_dash_is_an_archive() {
-    let podrun = ready();
+    let podrun = with_a_pod();
     fs::write(podrun.files().join("f"), "word").unwrap();
     podrun.run(["cp", "f", "pod:/tmp/f"]).ok();
     let archive = podrun.run(["cp", "pod:/tmp", "-"]).ok().bytes;
@@ -106,7 +98,7 @@ fn a_dash_is_an_archive() {
 
 #[test]
 fn what_is_wrong_is_said() {
-    let podrun = ready();
+    let podrun = with_a_pod();
     fs::write(podrun.files().join("f"), "word").unwrap();
     for (from, to, code, words) in [
         ("f", "g", 2, "neither side names a pod"),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Podrun, lasting};
+use crate::harness::{Podrun, documents, lasting};
 use crate::story::{Story, does_with, exec};
 
 fn objects() -> Vec<Value> {
@@ -16,11 +16,6 @@ fn objects() -> Vec<Value> {
             "stringData": { "password": "s3cret" },
         }),
     ]
-}
-
-fn documents(all: &[Value]) -> String {
-    let texts: Vec<String> = all.iter().map(Value::to_string).collect();
-    texts.join("\n---\n")
 }
 
 fn env() -> Value {

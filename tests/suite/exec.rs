@@ -3,20 +3,14 @@
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::{Podrun, Running, container, container_with, lasting, once, pod, until};
+use crate::harness::{
+    Podrun, Running, container, container_with, lasting, once, pod, until, with_a_pod,
+};
 use crate::terminal::Terminal;
-
-fn ready() -> Podrun {
-    let podrun = Podrun::new();
-    podrun
-        .up(&lasting("pod", &[container("a", &["ready-sleep"])]))
-        .ok();
-    podrun
-}
 
 #[test]
 fn exec_returns_the_commands_code() {
-    let podrun = ready();
+    let podrun = with_a_pod();
     for code in [0, 1, 42, 255] {
         let words = ["exec", "pod", "--", "/probe", "exit", &code.to_string()];
         podrun.run(words).code(code);
@@ -28,7 +22,7 @@ fn exec_returns_the_commands_code() {
 
 #[test]
 fn a_command_that_is_missing_or_no_program_has_the_shells_codes() {
-    let podrun = ready();
+    let podrun = with_a_pod();
     podrun
         .run(["exec", "pod", "--", "/missing"])
         .code(127)
@@ -49,7 +43,9 @@ fn a_command_that_is_missing_or_no_program_has_the_shells_codes() {
 
 #[test]
 fn exec_keeps_stdout_and_stderr_apart() {
-    let output = ready().run(["exec", "pod", "--", "/probe", "both"]).ok();
+    let output = with_a_pod()
+        .run(["exec", "pod", "--", "/probe", "both"])
+        .ok();
     assert_eq!(
         (output.stdout.as_str(), output.stderr.as_str()),
         ("to stdout\n", "to stderr\n")
@@ -58,7 +54,7 @@ fn exec_keeps_stdout_and_stderr_apart() {
 
 #[test]
 fn exec_passes_input_byte_by_byte_and_its_end() {
-    let podrun = ready();
+    let podrun = with_a_pod();
     let input: Vec<u8> = (0..1_000_000_u32)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
@@ -75,7 +71,7 @@ fn exec_passes_input_byte_by_byte_and_its_end() {
 
 #[test]
 fn exec_without_i_has_no_input() {
-    let podrun = ready();
+    let podrun = with_a_pod();
     let output = podrun
         .run_with_input(["exec", "pod", "--", "/probe", "cat"], b"secret")
         .ok();
@@ -84,7 +80,7 @@ fn exec_without_i_has_no_input() {
 
 #[test]
 fn exec_ends_when_its_reader_has_gone() {
-    let podrun = ready();
+    let podrun = with_a_pod();
     let script = "\"$0\" exec pod -- /probe lines 1000000 | head -c 1000";
     let mut command = podrun.environment(std::process::Command::new("sh"));
     command.args(["-c", script]).arg(crate::harness::binary());
@@ -94,7 +90,7 @@ fn exec_ends_when_its_reader_has_gone() {
 
 #[test]
 fn exec_with_a_terminal_has_the_callers_size_and_follows_it() {
-    let podrun = ready();
+    let podrun = with_a_pod();
     let mut command = podrun.command();
     command
         .args(["exec", "-it", "pod", "--", "/probe", "terminal"])
@@ -132,7 +128,7 @@ fn exec_with_a_terminal_follows_a_new_size() {
 
 #[test]
 fn what_is_typed_reaches_the_command_and_control_c_its_foreground() {
-    let podrun = ready();
+    let podrun = with_a_pod();
     let mut command = podrun.command();
     command
         .args(["exec", "-it", "pod", "--", "/probe", "ready-cat"])
@@ -152,7 +148,7 @@ fn what_is_typed_reaches_the_command_and_control_c_its_foreground() {
 
 #[test]
 fn exec_says_what_is_missing() {
-    let podrun = ready();
+    let podrun = with_a_pod();
     podrun
         .run(["exec", "nobody", "--", "/probe", "exit", "0"])
         .code(4)
@@ -177,7 +173,7 @@ fn exec_into_a_container_that_has_ended_says_so() {
 
 #[test]
 fn many_execs_at_once_are_all_answered() {
-    let podrun = ready();
+    let podrun = with_a_pod();
     let running: Vec<_> = (0..20)
         .map(|i| {
             let mut command = podrun.command();

@@ -638,6 +638,21 @@ pub(crate) fn pod(name: &str, mut spec: Value, containers: &[Value]) -> Value {
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": spec })
 }
 
+/// Several documents of one file.
+pub(crate) fn documents(all: &[Value]) -> String {
+    let texts: Vec<String> = all.iter().map(Value::to_string).collect();
+    texts.join("\n---\n")
+}
+
+/// With the pod `pod`, whose container `a` waits.
+pub(crate) fn with_a_pod() -> Podrun {
+    let podrun = Podrun::new();
+    podrun
+        .up(&lasting("pod", &[container("a", &["ready-sleep"])]))
+        .ok();
+    podrun
+}
+
 /// A Pod that is not restarted.
 pub(crate) fn once(name: &str, containers: &[Value]) -> Value {
     pod(name, json!({ "restartPolicy": "Never" }), containers)

@@ -5,16 +5,8 @@ use serde_json::{Value, json};
 
 use crate::census;
 use crate::harness::{
-    Podrun, Running, container, container_with, free_port, lasting, once, pod, until,
+    Podrun, Running, container, container_with, documents, free_port, lasting, once, pod, until,
 };
-
-/// Several documents of one file.
-fn documents(pods: &[Value]) -> String {
-    pods.iter()
-        .map(Value::to_string)
-        .collect::<Vec<_>>()
-        .join("\n---\n")
-}
 
 #[test]
 fn an_image_that_does_not_exist_starts_nothing() {

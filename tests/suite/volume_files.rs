@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Podrun, container_with, lasting, until};
+use crate::harness::{Podrun, container_with, documents, lasting, until};
 use crate::story::{Story, does_with, exec};
 
 fn config_map(value: &str) -> Value {
@@ -18,11 +18,6 @@ fn secret() -> Value {
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "login" },
         "stringData": { "password": "s3cret" },
     })
-}
-
-fn documents(all: &[Value]) -> String {
-    let texts: Vec<String> = all.iter().map(Value::to_string).collect();
-    texts.join("\n---\n")
 }
 
 fn pod() -> Value {

@@ -10,7 +10,7 @@ pub(crate) mod images;
 pub(crate) mod launch;
 pub(crate) mod limits;
 mod notes;
-mod update;
+pub(crate) mod update;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

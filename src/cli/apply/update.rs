@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use crate::cli::apply::{Change, Prepared};
 use crate::cli::failure::Failure;
 use crate::cli::render;
-use crate::plan;
+use crate::plan::{self, PlanProblem};
 use crate::runtime::client::Connection;
 use crate::runtime::sealed;
 use crate::store::{Kind, Liveness, PodRecord};
@@ -83,13 +83,7 @@ impl Prepared {
             back_off: self.back_off,
             filters: &self.filters,
         };
-        let volumes = plan::projected_volumes(&input).map_err(|problems| {
-            let words: Vec<String> = problems
-                .into_iter()
-                .map(|problem| format!("{}: {}", problem.path, problem.message))
-                .collect();
-            words.join("; ")
-        })?;
+        let volumes = plan::projected_volumes(&input).map_err(|all| one_line(&all))?;
         let sealed = sealed::seal("podrun-volumes", &volumes).map_err(|error| error.to_string())?;
         let runtime_dir = self
             .store
@@ -115,4 +109,13 @@ pub(super) const fn stored_kind(kind: plan::ObjectKind) -> Kind {
         plan::ObjectKind::ConfigMap => Kind::ConfigMap,
         plan::ObjectKind::Secret => Kind::Secret,
     }
+}
+
+/// Problems of a Pod that has no file any more.
+pub(crate) fn one_line(problems: &[PlanProblem]) -> String {
+    let words: Vec<String> = problems
+        .iter()
+        .map(|problem| format!("{}: {}", problem.path, problem.message))
+        .collect();
+    words.join("; ")
 }

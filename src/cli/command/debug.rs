@@ -6,10 +6,10 @@ use std::net::Ipv4Addr;
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
 
 use crate::cli::apply::filters::Filters;
-use crate::cli::apply::{facts, images};
+use crate::cli::apply::{facts, images, update};
 use crate::cli::command::exec_streams::Streams;
 use crate::cli::command::{attach, get, restart};
-use crate::cli::failure::{Failure, NOT_FOUND};
+use crate::cli::failure::{Failure, INVALID, NOT_FOUND};
 use crate::cli::options::{Debug, Global};
 use crate::cli::{input, render};
 use crate::names::ContainerName;
@@ -147,11 +147,6 @@ fn plan_container(
         back_off: facts::back_off()?,
         filters: &Filters::new(store.data_dir()),
     };
-    plan::build_ephemeral(&input, container, target).map_err(|problems| {
-        let words: Vec<String> = problems
-            .into_iter()
-            .map(|problem| format!("{}: {}", problem.path, problem.message))
-            .collect();
-        Failure::with_code(3, words.join("; "))
-    })
+    plan::build_ephemeral(&input, container, target)
+        .map_err(|problems| Failure::with_code(INVALID, update::one_line(&problems)))
 }

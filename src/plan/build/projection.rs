@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, ObjectFieldSelector, Volume};
+use k8s_openapi::api::core::v1::{
+    DownwardAPIVolumeFile, KeyToPath, ObjectFieldSelector, Volume, VolumeProjection,
+};
 
 use super::env::{self, Facts};
 use super::{Input, PlanProblem, problem};
@@ -24,62 +26,41 @@ pub(super) fn files(
         problems,
     };
     if let Some(map) = &volume.config_map {
-        let source = ObjectSource {
-            path: format!("{path}.configMap"),
+        let reference = Reference {
             name_field: "name",
             kind: ObjectKind::ConfigMap,
             name: &map.name,
             items: map.items.as_deref(),
             optional: map.optional,
-            mode: map.default_mode,
         };
-        tree.add_object(&source, &facts);
+        tree.add_object(
+            &format!("{path}.configMap"),
+            &reference,
+            map.default_mode,
+            &facts,
+        );
     } else if let Some(secret) = &volume.secret {
-        let source = ObjectSource {
-            path: format!("{path}.secret"),
+        let reference = Reference {
             name_field: "secretName",
             kind: ObjectKind::Secret,
             name: secret.secret_name.as_deref().unwrap_or_default(),
             items: secret.items.as_deref(),
             optional: secret.optional,
-            mode: secret.default_mode,
         };
-        tree.add_object(&source, &facts);
+        tree.add_object(
+            &format!("{path}.secret"),
+            &reference,
+            secret.default_mode,
+            &facts,
+        );
     } else if let Some(downward) = &volume.downward_api {
         let path = format!("{path}.downwardAPI");
         let items = downward.items.as_deref().unwrap_or_default();
         tree.add_fields(&path, items, downward.default_mode, &facts);
     } else if let Some(projected) = &volume.projected {
-        let mode = projected.default_mode;
         for (index, source) in projected.sources.iter().flatten().enumerate() {
             let path = format!("{path}.projected.sources[{index}]");
-            if let Some(map) = &source.config_map {
-                let source = ObjectSource {
-                    path: format!("{path}.configMap"),
-                    name_field: "name",
-                    kind: ObjectKind::ConfigMap,
-                    name: &map.name,
-                    items: map.items.as_deref(),
-                    optional: map.optional,
-                    mode,
-                };
-                tree.add_object(&source, &facts);
-            } else if let Some(secret) = &source.secret {
-                let source = ObjectSource {
-                    path: format!("{path}.secret"),
-                    name_field: "name",
-                    kind: ObjectKind::Secret,
-                    name: &secret.name,
-                    items: secret.items.as_deref(),
-                    optional: secret.optional,
-                    mode,
-                };
-                tree.add_object(&source, &facts);
-            } else if let Some(downward) = &source.downward_api {
-                let path = format!("{path}.downwardAPI");
-                let items = downward.items.as_deref().unwrap_or_default();
-                tree.add_fields(&path, items, mode, &facts);
-            }
+            tree.add_projection(&path, source, projected.default_mode, &facts);
         }
     } else {
         return None;
@@ -88,14 +69,12 @@ pub(super) fn files(
 }
 
 /// A reference to an object whose keys become files.
-struct ObjectSource<'a> {
-    path: String,
+struct Reference<'a> {
     name_field: &'static str,
     kind: ObjectKind,
     name: &'a str,
     items: Option<&'a [KeyToPath]>,
     optional: Option<bool>,
-    mode: Option<i32>,
 }
 
 struct Tree<'a> {
@@ -136,30 +115,71 @@ impl Tree<'_> {
         });
     }
 
+    fn add_projection(
+        &mut self,
+        path: &str,
+        source: &VolumeProjection,
+        mode: Option<i32>,
+        facts: &Facts<'_>,
+    ) {
+        let reference = if let Some(map) = &source.config_map {
+            Reference {
+                name_field: "name",
+                kind: ObjectKind::ConfigMap,
+                name: &map.name,
+                items: map.items.as_deref(),
+                optional: map.optional,
+            }
+        } else if let Some(secret) = &source.secret {
+            Reference {
+                name_field: "name",
+                kind: ObjectKind::Secret,
+                name: &secret.name,
+                items: secret.items.as_deref(),
+                optional: secret.optional,
+            }
+        } else {
+            let items = source.downward_api.iter().flat_map(|source| &source.items);
+            let items: Vec<DownwardAPIVolumeFile> = items.flatten().cloned().collect();
+            return self.add_fields(&format!("{path}.downwardAPI"), &items, mode, facts);
+        };
+        let field = match reference.kind {
+            ObjectKind::ConfigMap => "configMap",
+            ObjectKind::Secret => "secret",
+        };
+        self.add_object(&format!("{path}.{field}"), &reference, mode, facts);
+    }
+
     /// `collectData` of the configMap and secret plugins.
-    fn add_object(&mut self, source: &ObjectSource<'_>, facts: &Facts<'_>) {
-        let name_path = format!("{}.{}", source.path, source.name_field);
-        let (kind, name) = (source.kind, source.name);
+    fn add_object(
+        &mut self,
+        path: &str,
+        reference: &Reference<'_>,
+        mode: Option<i32>,
+        facts: &Facts<'_>,
+    ) {
+        let name_path = format!("{path}.{}", reference.name_field);
+        let (kind, name) = (reference.kind, reference.name);
         let problems = &mut *self.problems;
-        let Some(object) = env::object(&name_path, kind, name, source.optional, facts, problems)
+        let Some(object) = env::object(&name_path, kind, name, reference.optional, facts, problems)
         else {
             return;
         };
         let all: BTreeMap<&String, &Vec<u8>> = object.data.iter().chain(&object.binary).collect();
-        let Some(items) = source.items.filter(|items| !items.is_empty()) else {
+        let Some(items) = reference.items.filter(|items| !items.is_empty()) else {
             for (key, content) in all {
-                self.add(name_path.clone(), key, source.mode, content.clone());
+                self.add(name_path.clone(), key, mode, content.clone());
             }
             return;
         };
         for (index, item) in items.iter().enumerate() {
-            let path = format!("{}.items[{index}]", source.path);
+            let path = format!("{path}.items[{index}]");
             match all.get(&item.key) {
                 Some(content) => {
-                    let mode = item.mode.or(source.mode);
+                    let mode = item.mode.or(mode);
                     self.add(format!("{path}.path"), &item.path, mode, (*content).clone());
                 }
-                None if source.optional == Some(true) => {}
+                None if reference.optional == Some(true) => {}
                 None => {
                     let keys: Vec<&str> = all.keys().map(|key| key.as_str()).collect();
                     let missing = env::missing_key(&path, kind, name, &item.key, &keys);

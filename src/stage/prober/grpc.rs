@@ -359,27 +359,12 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::mpsc;
 
-    use super::super::tests::{accept_tls, serve};
+    use super::super::tests::{accept_tls, frame, headers, serve};
     use super::*;
     use crate::stage::prober::ProbeVerdict;
 
     const END_STREAM: u8 = 1;
     const END_HEADERS: u8 = 4;
-
-    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
-        let mut out = vec![0, length[0], length[1], kind, flags, 0, 0, 0, stream];
-        out.extend_from_slice(payload);
-        out
-    }
-
-    fn headers(flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
-        let mut block = Vec::new();
-        for (name, value) in fields {
-            hpack::put(&mut block, name, value);
-        }
-        frame(1, flags, 1, &block)
-    }
 
     fn settings() -> Vec<u8> {
         frame(4, 0, 0, &[0, 3, 0, 0, 0, 100])

@@ -110,25 +110,9 @@ mod tests {
     use std::sync::mpsc;
 
     use super::super::Verdict;
-    use super::super::tests::{get, probe, serve};
+    use super::super::tests::{frame, get, headers, probe, serve};
     use super::*;
     use crate::plan::HttpGet;
-
-    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
-        let stream = u8::from(kind != 4);
-        let mut out = vec![0, length[0], length[1], kind, flags, 0, 0, 0, stream];
-        out.extend_from_slice(payload);
-        out
-    }
-
-    fn headers(flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
-        let mut block = Vec::new();
-        for (name, value) in fields {
-            hpack::put(&mut block, name, value);
-        }
-        frame(1, flags, &block)
-    }
 
     /// The headers of a request that ends with them.
     fn request_of(stream: &mut impl Read) -> Vec<(String, String)> {
@@ -160,7 +144,7 @@ mod tests {
     fn answered(answer: Vec<Vec<u8>>) -> Verdict {
         let port = serve(move |mut stream| {
             request_of(&mut stream);
-            stream.write_all(&frame(4, 0, &[])).unwrap();
+            stream.write_all(&frame(4, 0, 0, &[])).unwrap();
             stream.write_all(&answer.concat()).unwrap();
             io::copy(&mut stream, &mut io::sink()).ok();
         });
@@ -172,7 +156,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         let port = serve(move |mut stream| {
             sender.send(request_of(&mut stream)).unwrap();
-            stream.write_all(&frame(4, 0, &[])).unwrap();
+            stream.write_all(&frame(4, 0, 0, &[])).unwrap();
             stream
                 .write_all(&headers(5, &[(":status", "204")]))
                 .unwrap();
@@ -204,11 +188,11 @@ mod tests {
         assert_eq!(answered(vec![headers(5, &[(":status", "200")])]), success);
         let early = headers(4, &[(":status", "103")]);
         assert_eq!(
-            answered(vec![early, ok.clone(), frame(0, 1, b"x")]),
+            answered(vec![early, ok.clone(), frame(0, 1, 1, b"x")]),
             success
         );
         // More of a body than is read.
-        let long = vec![ok.clone(), frame(0, 0, &body), frame(0, 0, &body)];
+        let long = vec![ok.clone(), frame(0, 0, 1, &body), frame(0, 0, 1, &body)];
         assert_eq!(answered(long), success);
         let failed = Verdict::failure("HTTP probe failed with statuscode: 500");
         assert_eq!(answered(vec![headers(5, &[(":status", "500")])]), failed);
@@ -230,7 +214,7 @@ mod tests {
             crate::wire::ProbeVerdict::Failure,
             "{verdict:?}"
         );
-        let verdict = answered(vec![headers(4, &[]), frame(0, 1, b"x")]);
+        let verdict = answered(vec![headers(4, &[]), frame(0, 1, 1, b"x")]);
         assert_eq!(
             verdict.result,
             crate::wire::ProbeVerdict::Failure,

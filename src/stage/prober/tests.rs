@@ -60,6 +60,23 @@ fn head(stream: &mut impl Read) -> String {
     lines
 }
 
+/// A frame of HTTP/2.
+pub(super) fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut out = vec![0, length[0], length[1], kind, flags, 0, 0, 0, stream];
+    out.extend_from_slice(payload);
+    out
+}
+
+/// The headers of the only stream.
+pub(super) fn headers(flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        hpack::put(&mut block, name, value);
+    }
+    frame(1, flags, 1, &block)
+}
+
 /// A server that reads a request and answers the same to each.
 fn answering(answer: &'static str) -> u16 {
     serve(move |mut stream| {
