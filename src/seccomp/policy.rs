@@ -5,6 +5,8 @@
 //! the machine needs, or what has been a way out of containers without being needed inside, answers
 //! EPERM unless the container has the capability that it is for. Everything else is allowed.
 
+use std::collections::HashSet;
+
 use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition};
 
 use super::{Action, Policy, Rule, names};
@@ -133,16 +135,15 @@ const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// The policy for a container with these capabilities.
 pub(super) fn runtime_default(capabilities: u64) -> Policy {
-    let refused: Vec<&str> = GUARDED
-        .iter()
-        .filter(|(guards, _)| capabilities & guards == 0)
-        .flat_map(|(_, calls)| calls.iter().copied())
-        .collect();
+    let guarded = GUARDED.iter();
+    let guarded = guarded.filter(|(guards, _)| capabilities & guards == 0);
+    let refused = numbers(guarded.flat_map(|(_, calls)| *calls));
+    let absent = numbers(ABSENT);
     let mut rules: Vec<Rule> = names::all()
-        .filter(|(name, _)| !ABSENT.contains(name))
-        .map(|(name, number)| Rule {
+        .filter(|(_, number)| !absent.contains(number))
+        .map(|(_, number)| Rule {
             number,
-            action: if refused.contains(&name) {
+            action: if refused.contains(&number) {
                 EPERM
             } else {
                 Action::Allow
@@ -214,13 +215,22 @@ const NOT_FOR_HELPERS: &[&str] = &[
 /// The policy for podrun's own processes in a pod, which have no capability and run no program.
 pub(super) fn helper() -> Policy {
     let mut policy = runtime_default(0);
+    let refused = numbers(NOT_FOR_HELPERS);
     for rule in &mut policy.rules {
-        let is_one = |name: &&str| names::number(name) == Some(rule.number);
-        if NOT_FOR_HELPERS.iter().any(is_one) {
+        if refused.contains(&rule.number) {
             rule.action = EPERM;
         }
     }
     policy
+}
+
+/// The numbers of the calls that this architecture has: the plan of every pod waits for this, and
+/// there are some hundred calls to look up in it.
+fn numbers<'a>(names: impl IntoIterator<Item = &'a &'a str>) -> HashSet<u32> {
+    names
+        .into_iter()
+        .filter_map(|name| names::number(name))
+        .collect()
 }
 
 /// Of the first argument, as the kernel reads it: 32 bits, whatever is above them

@@ -1,6 +1,6 @@
 //! Filters of system calls for plans: each made once a command.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ const MAX_PROFILE: u64 = 1024 * 1024;
 pub(crate) struct Filters {
     folder: PathBuf,
     made: RefCell<BTreeMap<(Seccomp, u64), Filter>>,
+    helper: OnceCell<Filter>,
 }
 
 impl Filters {
@@ -26,6 +27,7 @@ impl Filters {
         Self {
             folder: data_dir.join("seccomp"),
             made: RefCell::default(),
+            helper: OnceCell::new(),
         }
     }
 
@@ -43,7 +45,11 @@ impl Filters {
 
 impl plan::Filters for Filters {
     fn helper(&self) -> Result<Filter, String> {
-        seccomp::helper().map_err(|error| error.to_string())
+        if let Some(filter) = self.helper.get() {
+            return Ok(filter.clone());
+        }
+        let filter = seccomp::helper().map_err(|error| error.to_string())?;
+        Ok(self.helper.get_or_init(|| filter).clone())
     }
 
     fn filter(&self, seccomp: &Seccomp, capabilities: u64) -> Result<Filter, String> {
