@@ -184,6 +184,25 @@ fn check_uid(text: &str) -> Result<(), NameError> {
     }
 }
 
+/// The kinds of objects beside Pods: kept by the store until they are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKind {
+    /// `v1.ConfigMap`
+    ConfigMap,
+    /// `v1.Secret`
+    Secret,
+}
+
+impl ObjectKind {
+    /// The word in names such as `configmap/web`, and the directory they are kept in.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "configmap",
+            Self::Secret => "secret",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value};
 
 use super::problem::{Positions, Problem, Severity};
-use super::{CheckedData, DataKind, kinds};
+use super::{CheckedData, kinds};
+use crate::names::ObjectKind;
 
 /// `MaxSecretSize`, and the same for a `ConfigMap`.
 const MAX_TOTAL: usize = 1024 * 1024;
@@ -20,7 +21,7 @@ const REQUIRED_KEYS: [(&str, &[&str]); 5] = [
 ];
 
 pub(super) fn check(
-    kind: DataKind,
+    kind: ObjectKind,
     mut value: Value,
     places: &Positions,
     problems: &mut Vec<Problem>,
@@ -43,13 +44,13 @@ pub(super) fn check(
         let Some(entries) = value.get(field).and_then(Value::as_object) else {
             continue;
         };
-        let is_base64 = field == "binaryData" || (kind == DataKind::Secret && field == "data");
+        let is_base64 = field == "binaryData" || (kind == ObjectKind::Secret && field == "data");
         for (key, text) in entries {
             let path = format!("{field}.{key}");
             if let Some(problem) = bad_key(key) {
                 say(&path, problem.to_owned(), None);
             }
-            if kind == DataKind::ConfigMap && seen.contains(key) {
+            if kind == ObjectKind::ConfigMap && seen.contains(key) {
                 say(&path, "is in `data` as well".to_owned(), None);
             }
             seen.push(key.clone());
@@ -64,7 +65,7 @@ pub(super) fn check(
                 None => say(
                     &path,
                     "is not base64".to_owned(),
-                    (kind == DataKind::Secret)
+                    (kind == ObjectKind::Secret)
                         .then(|| "plain text goes into `stringData`".to_owned()),
                 ),
             }
@@ -77,7 +78,7 @@ pub(super) fn check(
             None,
         );
     }
-    if kind == DataKind::Secret {
+    if kind == ObjectKind::Secret {
         merge_string_data(&mut value);
         let secret_type = value
             .get("type")

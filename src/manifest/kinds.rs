@@ -6,8 +6,8 @@ use super::check::{Checker, positions};
 use super::fields::{CONFIG_MAP, Kind, POD, SECRET};
 use super::problem::{Positions, Severity};
 use super::tree::{Content, Node};
-use super::{DataKind, Manifest, Object, Strictness, data, pod};
-use crate::names::{Namespace, ObjectName};
+use super::{Manifest, Object, Strictness, data, pod};
+use crate::names::{Namespace, ObjectKind, ObjectName};
 
 /// Where checked objects and problems go.
 pub(super) struct Context<'a> {
@@ -208,9 +208,9 @@ fn take_object(context: &mut Context<'_>, node: &Node, kind: &str) {
     let object = match kind {
         "Pod" => pod::check(value, places, context.folder, &mut problems)
             .map(|pod| Object::Pod(Box::new(pod))),
-        "ConfigMap" => data::check(DataKind::ConfigMap, value, &places, &mut problems)
+        "ConfigMap" => data::check(ObjectKind::ConfigMap, value, &places, &mut problems)
             .map(|data| Object::Data(Box::new(data))),
-        _ => data::check(DataKind::Secret, value, &places, &mut problems)
+        _ => data::check(ObjectKind::Secret, value, &places, &mut problems)
             .map(|data| Object::Data(Box::new(data))),
     };
     let is_fine = problems

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::names::{Namespace, ObjectName};
+use crate::names::{Namespace, ObjectKind, ObjectName};
 
 pub use capability::Capability;
 pub(crate) use pod::env::subscript;
@@ -160,7 +160,7 @@ impl CheckedPod {
 #[derive(Debug)]
 pub struct CheckedData {
     /// Which of the two.
-    pub kind: DataKind,
+    pub kind: ObjectKind,
     /// `metadata.name`
     pub name: ObjectName,
     /// `metadata.namespace`, if it is given.
@@ -169,25 +169,6 @@ pub struct CheckedData {
     pub value: serde_json::Value,
     /// Which source it is from.
     pub source: usize,
-}
-
-/// The kinds that hold data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DataKind {
-    /// `v1.ConfigMap`
-    ConfigMap,
-    /// `v1.Secret`
-    Secret,
-}
-
-impl DataKind {
-    /// As commands name it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::ConfigMap => "configmap",
-            Self::Secret => "secret",
-        }
-    }
 }
 
 /// Reads all sources.

@@ -15,7 +15,7 @@ mod user;
 pub use build::{HostFacts, Input, PlanProblem, build, build_ephemeral, projected_volumes};
 pub use image_config::*;
 pub use life::*;
-pub use objects::{ObjectData, ObjectKind, Objects, named_objects, objects_of_volumes};
+pub use objects::{ObjectData, Objects, named_objects, objects_of_volumes};
 pub use pod_plan::*;
 pub use resources::{Amounts, QosClass, Resources, of_pod};
 pub use security::{DEFAULT_CAPABILITIES, Filter, Filters, Seccomp, SecurityPlan};

@@ -7,24 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::Value;
 
-/// Which kind of object holds some data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ObjectKind {
-    /// `v1.ConfigMap`
-    ConfigMap,
-    /// `v1.Secret`
-    Secret,
-}
-
-impl ObjectKind {
-    /// As messages name it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::ConfigMap => "configmap",
-            Self::Secret => "secret",
-        }
-    }
-}
+use crate::names::ObjectKind;
 
 /// What an object holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

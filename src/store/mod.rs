@@ -35,7 +35,7 @@ pub use error::StoreError;
 pub use events::{EventLog, EventRecord};
 pub use identity::{Identity, boot_id};
 pub use log::{Line, LogCursor, LogLimits, LogWriter, Stream, attempts};
-pub use objects::{Kind, Object};
+pub use objects::Object;
 pub use pod_dir::{Deletion, Liveness, PodDir};
 pub use record::{PodRecord, RECORD_VERSION, Record};
 pub use roots::{Environment, Store, StoreLock};

@@ -6,36 +6,17 @@ use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::names::{Namespace, ObjectName};
+use crate::names::{Namespace, ObjectKind, ObjectName};
 use crate::store::{Durability, Store, StoreError, atomic_write, read_bounded};
 
 /// The largest object that is read.
 const LIMIT: u64 = 8 * 1024 * 1024;
 
-/// The kinds that are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// `v1.ConfigMap`
-    ConfigMap,
-    /// `v1.Secret`
-    Secret,
-}
-
-impl Kind {
-    /// The word in names such as `configmap/web`.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::ConfigMap => "configmap",
-            Self::Secret => "secret",
-        }
-    }
-}
-
 /// A stored object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: ObjectKind,
     /// Its namespace.
     pub namespace: Namespace,
     /// Its name.
@@ -45,7 +26,7 @@ pub struct Object {
 }
 
 impl Store {
-    fn kind_dir(&self, namespace: &Namespace, kind: Kind) -> PathBuf {
+    fn kind_dir(&self, namespace: &Namespace, kind: ObjectKind) -> PathBuf {
         self.objects_dir()
             .join(namespace.as_str())
             .join(kind.word())
@@ -81,7 +62,7 @@ impl Store {
     /// A file that cannot be read or is broken.
     pub fn object(
         &self,
-        kind: Kind,
+        kind: ObjectKind,
         namespace: &Namespace,
         name: &ObjectName,
     ) -> Result<Option<Object>, StoreError> {
@@ -113,7 +94,7 @@ impl Store {
     ///
     /// # Errors
     /// When the directories cannot be read.
-    pub fn objects(&self, kind: Kind) -> Result<Vec<Object>, StoreError> {
+    pub fn objects(&self, kind: ObjectKind) -> Result<Vec<Object>, StoreError> {
         let root = self.objects_dir();
         let mut found = Vec::new();
         let namespaces = std::fs::read_dir(&root).map_err(StoreError::io("read", &root))?;
@@ -145,7 +126,7 @@ impl Store {
     /// As `unlink(2)`.
     pub fn remove_object(
         &self,
-        kind: Kind,
+        kind: ObjectKind,
         namespace: &Namespace,
         name: &ObjectName,
     ) -> Result<bool, StoreError> {

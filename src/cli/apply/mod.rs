@@ -23,13 +23,13 @@ use crate::cli::apply::limits::Unenforced;
 use crate::cli::failure::{Failure, INVALID};
 use crate::cli::options::{Global, Input};
 use crate::cli::{input, render};
-use crate::manifest::{CheckedData, CheckedPod, DataKind, Manifest, Object, Severity, Source};
+use crate::manifest::{CheckedData, CheckedPod, Manifest, Object, Severity, Source};
 use crate::names::{Namespace, ObjectName, PodUid};
 use crate::net::{address, listen};
 use crate::plan::{self, HostFacts, PodPlan, PresentImage, Protocol, PublishedPort};
 use crate::runtime::idmap::IdMap;
 use crate::runtime::spawn::Ahead;
-use crate::store::{self, Kind, PodDir, PodRecord, RECORD_VERSION, Record, Store};
+use crate::store::{self, PodDir, PodRecord, RECORD_VERSION, Record, Store};
 
 /// One Pod of the files.
 #[derive(Debug)]
@@ -181,10 +181,7 @@ fn wanted_object(
     data: CheckedData,
     namespace: &Namespace,
 ) -> Result<(store::Object, Change), Failure> {
-    let kind = match data.kind {
-        DataKind::ConfigMap => Kind::ConfigMap,
-        DataKind::Secret => Kind::Secret,
-    };
+    let kind = data.kind;
     let namespace = data.namespace.unwrap_or_else(|| namespace.clone());
     let mut value = data.value;
     if let Some(metadata) = value
@@ -258,17 +255,14 @@ impl Prepared {
             let Ok(object_name) = ObjectName::new(name.as_str()) else {
                 continue;
             };
-            let stored_kind = update::stored_kind(kind);
             let mut ours = self.objects.iter().map(|(object, _)| object);
             let data = match ours.find(|object| {
-                object.kind == stored_kind
-                    && object.namespace == *namespace
-                    && object.name == object_name
+                object.kind == kind && object.namespace == *namespace && object.name == object_name
             }) {
                 Some(object) => Some(plan::ObjectData::of(kind, &object.value)),
                 None => self
                     .store
-                    .object(stored_kind, namespace, &object_name)
+                    .object(kind, namespace, &object_name)
                     .map_err(Failure::internal)?
                     .map(|object| plan::ObjectData::of(kind, &object.value)),
             };

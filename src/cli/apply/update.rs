@@ -12,7 +12,7 @@ use crate::cli::render;
 use crate::plan::{self, PlanProblem};
 use crate::runtime::client::Connection;
 use crate::runtime::sealed;
-use crate::store::{Kind, Liveness, PodRecord};
+use crate::store::{Liveness, PodRecord};
 use crate::wire::{Reply, Request};
 
 impl Prepared {
@@ -51,11 +51,10 @@ impl Prepared {
         };
         let names = plan::objects_of_volumes(spec);
         let has_changed = names.iter().any(|(kind, name)| {
-            let kind = stored_kind(*kind);
             self.objects.iter().any(|(object, change)| {
                 // One that is new may have been optional.
                 *change != Change::Keep
-                    && object.kind == kind
+                    && object.kind == *kind
                     && object.namespace == pod.record.namespace
                     && object.name.as_str() == name
             })
@@ -100,14 +99,6 @@ impl Prepared {
             Ok(Some(_) | None) => Ok(()),
             Err(error) => Err(error.to_string()),
         }
-    }
-}
-
-/// The kind of a stored object that a Pod names.
-pub(super) const fn stored_kind(kind: plan::ObjectKind) -> Kind {
-    match kind {
-        plan::ObjectKind::ConfigMap => Kind::ConfigMap,
-        plan::ObjectKind::Secret => Kind::Secret,
     }
 }
 

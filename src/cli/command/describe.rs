@@ -11,6 +11,7 @@ use crate::cli::options::{Describe, Global};
 use crate::cli::render::table::table;
 use crate::cli::render::visible;
 use crate::cli::{input, render};
+use crate::names::ObjectKind;
 use crate::store::{self, PodRecord};
 
 /// Performs the command.
@@ -414,7 +415,7 @@ fn data(object: &store::Object) -> String {
     lines.line(0, "Data");
     lines.line(0, "====");
     for (pointer, is_shown) in [
-        ("/data", object.kind == store::Kind::ConfigMap),
+        ("/data", object.kind == ObjectKind::ConfigMap),
         ("/binaryData", false),
     ] {
         let entries = object.value.pointer(pointer).and_then(Value::as_object);

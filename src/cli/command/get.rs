@@ -13,14 +13,14 @@ use crate::cli::render::table::table;
 use crate::cli::selector::Selector;
 use crate::cli::{input, render};
 use crate::lifecycle::kubectl;
-use crate::names::{Namespace, ObjectName};
-use crate::store::{self, PodRecord, Store};
+use crate::names::{Namespace, ObjectKind, ObjectName};
+use crate::store::{PodRecord, Store};
 
 /// A kind as it is typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Pod,
-    Object(store::Kind),
+    Object(ObjectKind),
 }
 
 /// The kind of a word, in kubectl's spellings.
@@ -30,8 +30,8 @@ pub(crate) enum Kind {
 pub(crate) fn kind(word: &str) -> Result<Kind, Failure> {
     match word.to_ascii_lowercase().as_str() {
         "pod" | "pods" | "po" => Ok(Kind::Pod),
-        "configmap" | "configmaps" | "cm" => Ok(Kind::Object(store::Kind::ConfigMap)),
-        "secret" | "secrets" => Ok(Kind::Object(store::Kind::Secret)),
+        "configmap" | "configmaps" | "cm" => Ok(Kind::Object(ObjectKind::ConfigMap)),
+        "secret" | "secrets" => Ok(Kind::Object(ObjectKind::Secret)),
         _ => Err(
             Failure::with_code(2, format!("`{}` is not a kind", word.escape_debug()))
                 .hinted("pods, configmaps and secrets can be shown"),
@@ -385,7 +385,7 @@ pub(crate) fn print_values(
 fn objects(
     global: &Global,
     options: &Get,
-    kind: store::Kind,
+    kind: ObjectKind,
     names: &[String],
 ) -> Result<u8, Failure> {
     let listing = &options.listing;
@@ -434,7 +434,7 @@ fn objects(
                     if listing.all_namespaces {
                         cells.insert(0, object.namespace.to_string());
                     }
-                    if kind == store::Kind::Secret {
+                    if kind == ObjectKind::Secret {
                         let secret_type = object.value.get("type").and_then(Value::as_str);
                         cells.push(secret_type.unwrap_or("Opaque").to_owned());
                     }
@@ -446,7 +446,7 @@ fn objects(
             if listing.all_namespaces {
                 headers.insert(0, "NAMESPACE");
             }
-            if kind == store::Kind::Secret {
+            if kind == ObjectKind::Secret {
                 headers.push("TYPE");
             }
             headers.push("DATA");

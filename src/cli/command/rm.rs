@@ -9,13 +9,13 @@ use crate::cli::failure::{Failure, NOT_FOUND};
 use crate::cli::options::{Down, Global, Removal, Rm, Validation};
 use crate::cli::selector::Selector;
 use crate::cli::{input, render};
-use crate::manifest::{DataKind, Object, PodName};
-use crate::names::{Namespace, ObjectName};
+use crate::manifest::{Object, PodName};
+use crate::names::{Namespace, ObjectKind, ObjectName};
 use crate::runtime::client::Connection;
 use crate::runtime::control_socket;
 use crate::runtime::idmap::IdMap;
 use crate::runtime::inside;
-use crate::store::{Kind, Liveness, PodRecord, Store};
+use crate::store::{Liveness, PodRecord, Store};
 use crate::sys::process;
 use crate::wire::{Reply, Request};
 
@@ -23,7 +23,7 @@ use crate::wire::{Reply, Request};
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
     Pod(Namespace, ObjectName),
-    Object(Kind, Namespace, ObjectName),
+    Object(ObjectKind, Namespace, ObjectName),
 }
 
 /// Performs `rm`.
@@ -74,12 +74,8 @@ pub(crate) fn down(global: &Global, options: &Down) -> Result<u8, Failure> {
                 PodName::Generated(_) => None,
             },
             Object::Data(data) => {
-                let kind = match data.kind {
-                    DataKind::ConfigMap => Kind::ConfigMap,
-                    DataKind::Secret => Kind::Secret,
-                };
                 let namespace = data.namespace.unwrap_or_else(|| namespace.clone());
-                Some(Target::Object(kind, namespace, data.name))
+                Some(Target::Object(data.kind, namespace, data.name))
             }
         })
         .collect();

@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::{
 
 use super::{Input, PlanProblem, problem, resources};
 use crate::manifest::{parse_quantity, subscript};
-use crate::plan::{Amounts, ObjectData, ObjectKind, command};
+use crate::names::ObjectKind;
+use crate::plan::{Amounts, ObjectData, command};
 
 /// What the values are taken from.
 pub(super) struct Facts<'a> {

@@ -305,7 +305,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::plan::{ImageConfig, ObjectData, ObjectKind, RootSource, Seccomp};
+    use crate::names::ObjectKind;
+    use crate::plan::{ImageConfig, ObjectData, RootSource, Seccomp};
 
     #[derive(Debug)]
     struct NoFilters;

@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::{
 
 use super::env::{self, Facts};
 use super::{Input, PlanProblem, problem};
-use crate::plan::{FileContent, ObjectKind, ProjectedFile};
+use crate::names::ObjectKind;
+use crate::plan::{FileContent, ProjectedFile};
 
 /// `ConfigMapVolumeSourceDefaultMode` and its like.
 const DEFAULT_MODE: i32 = 0o644;
