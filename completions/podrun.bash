@@ -79,6 +79,9 @@ _podrun() {
             podrun,version)
                 cmd="podrun__subcmd__version"
                 ;;
+            podrun,volume)
+                cmd="podrun__subcmd__volume"
+                ;;
             podrun,wait)
                 cmd="podrun__subcmd__wait"
                 ;;
@@ -103,6 +106,12 @@ _podrun() {
             podrun__subcmd__image,rm)
                 cmd="podrun__subcmd__image__subcmd__rm"
                 ;;
+            podrun__subcmd__volume,ls)
+                cmd="podrun__subcmd__volume__subcmd__ls"
+                ;;
+            podrun__subcmd__volume,rm)
+                cmd="podrun__subcmd__volume__subcmd__rm"
+                ;;
             *)
                 ;;
         esac
@@ -110,7 +119,7 @@ _podrun() {
 
     case "${cmd}" in
         podrun)
-            opts="-n -h -V --root --namespace --help --version up run down rm ps get describe events logs exec cp attach debug restart condition wait validate image doctor prune completion version"
+            opts="-n -h -V --root --namespace --help --version up run down rm ps get describe events logs exec cp attach debug restart condition wait validate image volume doctor prune completion version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -380,7 +389,7 @@ _podrun() {
             return 0
             ;;
         podrun__subcmd__down)
-            opts="-f -n -h --filename --grace-period --force --now --ignore-not-found --root --namespace --help"
+            opts="-f -n -h --filename --grace-period --force --now --ignore-not-found --volumes --root --namespace --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -894,7 +903,7 @@ _podrun() {
             return 0
             ;;
         podrun__subcmd__rm)
-            opts="-l -n -h --all --selector --grace-period --force --now --ignore-not-found --root --namespace --help"
+            opts="-l -n -h --all --selector --grace-period --force --now --ignore-not-found --volumes --root --namespace --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1092,6 +1101,100 @@ _podrun() {
         podrun__subcmd__version)
             opts="-n -h --root --namespace --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        podrun__subcmd__volume)
+            opts="-n -h --root --namespace --help ls rm"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        podrun__subcmd__volume__subcmd__ls)
+            opts="-o -l -A -w -n -h --output --selector --all-namespaces --no-headers --watch --root --namespace --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --selector)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -l)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        podrun__subcmd__volume__subcmd__rm)
+            opts="-n -h --ignore-not-found --root --namespace --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

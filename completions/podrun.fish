@@ -46,6 +46,7 @@ complete -c podrun -n "__fish_podrun_needs_command" -f -a "condition" -d 'Set a 
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "wait" -d 'Wait until a condition of a pod is true'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "validate" -d 'Check files as `up` does, and do nothing else'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "image" -d 'Pull, list, remove and load images'
+complete -c podrun -n "__fish_podrun_needs_command" -f -a "volume" -d 'Claims and their data'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "doctor" -d 'Check what podrun needs of this machine'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "prune" -d 'Remove ended pods and unused image data'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "completion" -d 'Print the completions for a shell'
@@ -91,6 +92,7 @@ complete -c podrun -n "__fish_podrun_using_subcommand down" -s n -l namespace -d
 complete -c podrun -n "__fish_podrun_using_subcommand down" -l force -d 'Kill at once'
 complete -c podrun -n "__fish_podrun_using_subcommand down" -l now -d 'Like `--grace-period=1`'
 complete -c podrun -n "__fish_podrun_using_subcommand down" -l ignore-not-found -d 'What is not there is no error'
+complete -c podrun -n "__fish_podrun_using_subcommand down" -l volumes -d 'The claims as well, with their data: those that the pods use, and those that are named'
 complete -c podrun -n "__fish_podrun_using_subcommand down" -s h -l help -d 'Print help'
 complete -c podrun -n "__fish_podrun_using_subcommand rm" -s l -l selector -d 'Pods with these labels' -r
 complete -c podrun -n "__fish_podrun_using_subcommand rm" -l grace-period -d 'Seconds between the stop signal and the kill, instead of what the pod says' -r
@@ -100,6 +102,7 @@ complete -c podrun -n "__fish_podrun_using_subcommand rm" -l all -d 'All pods of
 complete -c podrun -n "__fish_podrun_using_subcommand rm" -l force -d 'Kill at once'
 complete -c podrun -n "__fish_podrun_using_subcommand rm" -l now -d 'Like `--grace-period=1`'
 complete -c podrun -n "__fish_podrun_using_subcommand rm" -l ignore-not-found -d 'What is not there is no error'
+complete -c podrun -n "__fish_podrun_using_subcommand rm" -l volumes -d 'The claims as well, with their data: those that the pods use, and those that are named'
 complete -c podrun -n "__fish_podrun_using_subcommand rm" -s h -l help -d 'Print help'
 complete -c podrun -n "__fish_podrun_using_subcommand ps" -s o -l output -d 'wide, json, yaml, name or jsonpath=TEMPLATE' -r
 complete -c podrun -n "__fish_podrun_using_subcommand ps" -s l -l selector -d 'Only those with these labels' -r
@@ -227,6 +230,23 @@ complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_sub
 complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_subcommand_from inspect" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
 complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_subcommand_from inspect" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
 complete -c podrun -n "__fish_podrun_using_subcommand image; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help'
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and not __fish_seen_subcommand_from ls rm" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and not __fish_seen_subcommand_from ls rm" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and not __fish_seen_subcommand_from ls rm" -s h -l help -d 'Print help'
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and not __fish_seen_subcommand_from ls rm" -f -a "ls" -d 'List claims'
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and not __fish_seen_subcommand_from ls rm" -f -a "rm" -d 'Remove claims with their data'
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and __fish_seen_subcommand_from ls" -s o -l output -d 'wide, json, yaml, name or jsonpath=TEMPLATE' -r
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and __fish_seen_subcommand_from ls" -s l -l selector -d 'Only those with these labels' -r
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and __fish_seen_subcommand_from ls" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and __fish_seen_subcommand_from ls" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and __fish_seen_subcommand_from ls" -s A -l all-namespaces -d 'Of all namespaces'
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and __fish_seen_subcommand_from ls" -l no-headers -d 'Leave the first line out'
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and __fish_seen_subcommand_from ls" -s w -l watch -d 'Go on and print what changes'
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help'
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and __fish_seen_subcommand_from rm" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and __fish_seen_subcommand_from rm" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and __fish_seen_subcommand_from rm" -l ignore-not-found -d 'What is not there is no error'
+complete -c podrun -n "__fish_podrun_using_subcommand volume; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
 complete -c podrun -n "__fish_podrun_using_subcommand doctor" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
 complete -c podrun -n "__fish_podrun_using_subcommand doctor" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
 complete -c podrun -n "__fish_podrun_using_subcommand doctor" -s h -l help -d 'Print help'

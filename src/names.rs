@@ -148,6 +148,13 @@ name_type!(
     Namespace,
     check_dns_label
 );
+impl Default for Namespace {
+    /// `NamespaceDefault`: where objects go that name none.
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
 name_type!(
     /// `containers[].name`: an RFC 1123 label.
     ContainerName,
@@ -191,6 +198,10 @@ pub enum ObjectKind {
     ConfigMap,
     /// `v1.Secret`
     Secret,
+    /// `v1.PersistentVolumeClaim`
+    PersistentVolumeClaim,
+    /// `v1.PersistentVolume`
+    PersistentVolume,
 }
 
 impl ObjectKind {
@@ -199,7 +210,14 @@ impl ObjectKind {
         match self {
             Self::ConfigMap => "configmap",
             Self::Secret => "secret",
+            Self::PersistentVolumeClaim => "persistentvolumeclaim",
+            Self::PersistentVolume => "persistentvolume",
         }
+    }
+
+    /// Whether its objects belong to a namespace.
+    pub const fn is_namespaced(self) -> bool {
+        !matches!(self, Self::PersistentVolume)
     }
 }
 

@@ -30,7 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "image",
         &["names", "sys", "resolve", "plan", "stage", "store"],
     ),
-    ("volume", &["names", "sys", "plan", "stage"]),
+    ("volume", &["names", "sys", "plan", "wire", "stage"]),
     ("cgroup", &["names", "plan"]),
     ("net", &["names", "sys", "plan", "stage"]),
     (

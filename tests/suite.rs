@@ -43,6 +43,8 @@ mod terminal;
 
 #[path = "suite/budgets.rs"]
 mod budgets;
+#[path = "suite/claims.rs"]
+mod claims;
 #[path = "suite/command_line.rs"]
 mod command_line;
 #[path = "suite/copy.rs"]
@@ -55,6 +57,8 @@ mod environment;
 mod exec;
 #[path = "suite/exit_codes.rs"]
 mod exit_codes;
+#[path = "suite/fs_group.rs"]
+mod fs_group;
 #[path = "suite/generated.rs"]
 mod generated;
 #[path = "suite/hostile_images.rs"]

@@ -80,6 +80,7 @@ fn perform(options: &Podrun) -> Result<u8, Failure> {
         Command::Condition(condition) => command::condition::run(global, condition),
         Command::Wait(wait) => command::wait::run(global, wait),
         Command::Image(image) => command::image::run(global, image),
+        Command::Volume(volume) => command::volume::run(global, volume),
         Command::Prune(prune) => command::prune::run(global, prune),
     }
 }

@@ -22,9 +22,18 @@ pub(super) fn apply(spec: &mut PodSpec) {
             || volume.config_map.is_some()
             || volume.secret.is_some()
             || volume.downward_api.is_some()
-            || volume.projected.is_some();
+            || volume.projected.is_some()
+            || volume.persistent_volume_claim.is_some()
+            || volume.ephemeral.is_some()
+            || volume.image.is_some();
         if !has_source && volume.empty_dir.is_none() {
             volume.empty_dir = Some(EmptyDirVolumeSource::default());
+        }
+        if let Some(image) = &mut volume.image {
+            let reference = image.reference.clone().unwrap_or_default();
+            image
+                .pull_policy
+                .get_or_insert_with(|| pull_policy(&reference).to_owned());
         }
         // `SetDefaults_ConfigMapVolumeSource` and its like.
         for mode in [

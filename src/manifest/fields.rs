@@ -92,7 +92,7 @@ const fn refused(name: &'static str, why: &'static str, hint: Option<&'static st
 
 const SCHEDULER: &str = "has no effect: there is one machine and no scheduler";
 const CLOUD: &str = "needs a storage driver of a cluster";
-const CLOUD_HINT: Option<&str> = Some("use hostPath or emptyDir");
+const CLOUD_HINT: Option<&str> = Some("use a persistentVolumeClaim, hostPath or emptyDir");
 
 pub(super) const METADATA: &[Field] = &[
     works("name", Kind::Text),
@@ -228,8 +228,8 @@ const POD_SECURITY: &[Field] = &[
     works("runAsNonRoot", Kind::Bool),
     works("supplementalGroups", Kind::List(&Kind::Int)),
     works("supplementalGroupsPolicy", Kind::Text),
-    not_yet("fsGroup"),
-    not_yet_but("fsGroupChangePolicy", "Always"),
+    works("fsGroup", Kind::Int),
+    works("fsGroupChangePolicy", Kind::Text),
     works("sysctls", Kind::List(&Kind::Object(NAME_AND_VALUE))),
     works("seccompProfile", Kind::Object(PROFILE)),
     works("appArmorProfile", Kind::Object(PROFILE)),
@@ -517,9 +517,30 @@ const VOLUME: &[Field] = &[
             not_yet("defaultUser"),
         ]),
     ),
-    not_yet("persistentVolumeClaim"),
-    not_yet("ephemeral"),
-    not_yet("image"),
+    works(
+        "persistentVolumeClaim",
+        Kind::Object(&[
+            works("claimName", Kind::Text),
+            works("readOnly", Kind::Bool),
+        ]),
+    ),
+    works(
+        "ephemeral",
+        Kind::Object(&[works(
+            "volumeClaimTemplate",
+            Kind::Object(&[
+                works("metadata", Kind::Object(METADATA)),
+                works("spec", Kind::Object(CLAIM_SPEC)),
+            ]),
+        )]),
+    ),
+    works(
+        "image",
+        Kind::Object(&[
+            works("reference", Kind::Text),
+            works("pullPolicy", Kind::Text),
+        ]),
+    ),
     refused("csi", CLOUD, CLOUD_HINT),
     refused(
         "nfs",
@@ -568,6 +589,118 @@ pub(super) const SECRET: &[Field] = &[
     works("data", Kind::Map),
     works("stringData", Kind::Map),
     works("immutable", Kind::Bool),
+];
+
+const SELECTOR: &[Field] = &[
+    works("matchLabels", Kind::Map),
+    works(
+        "matchExpressions",
+        Kind::List(&Kind::Object(&[
+            works("key", Kind::Text),
+            works("operator", Kind::Text),
+            works("values", Kind::List(&Kind::Text)),
+        ])),
+    ),
+];
+
+const SNAPSHOT: &str = "needs a storage driver that copies volumes";
+const CLASS_OF_ATTRIBUTES: &str = "has no effect: a directory has no such attributes";
+
+const CLAIM_SPEC: &[Field] = &[
+    works("accessModes", Kind::List(&Kind::Text)),
+    works("selector", Kind::Object(SELECTOR)),
+    works(
+        "resources",
+        Kind::Object(&[
+            works("requests", Kind::Quantities),
+            works("limits", Kind::Quantities),
+        ]),
+    ),
+    works("volumeName", Kind::Text),
+    works("storageClassName", Kind::Text),
+    works("volumeMode", Kind::Text),
+    refused("dataSource", SNAPSHOT, None),
+    refused("dataSourceRef", SNAPSHOT, None),
+    note("volumeAttributesClassName", CLASS_OF_ATTRIBUTES),
+];
+
+pub(super) const PERSISTENT_VOLUME_CLAIM: &[Field] = &[
+    works("apiVersion", Kind::Text),
+    works("kind", Kind::Text),
+    works("metadata", Kind::Object(METADATA)),
+    works("spec", Kind::Object(CLAIM_SPEC)),
+    stripped("status"),
+];
+
+const VOLUME_HINT: Option<&str> = Some("use hostPath or local");
+
+const PERSISTENT_VOLUME_SPEC: &[Field] = &[
+    works("capacity", Kind::Quantities),
+    works("accessModes", Kind::List(&Kind::Text)),
+    works("persistentVolumeReclaimPolicy", Kind::Text),
+    works("storageClassName", Kind::Text),
+    works("volumeMode", Kind::Text),
+    works(
+        "claimRef",
+        Kind::Object(&[
+            works("apiVersion", Kind::Text),
+            works("kind", Kind::Text),
+            works("namespace", Kind::Text),
+            works("name", Kind::Text),
+            stripped("uid"),
+            stripped("resourceVersion"),
+            stripped("fieldPath"),
+        ]),
+    ),
+    works(
+        "hostPath",
+        Kind::Object(&[works("path", Kind::Text), works("type", Kind::Text)]),
+    ),
+    works(
+        "local",
+        Kind::Object(&[
+            works("path", Kind::Text),
+            note("fsType", "has no effect: a directory is used as it is"),
+        ]),
+    ),
+    note(
+        "mountOptions",
+        "has no effect: a directory is used as it is",
+    ),
+    note("nodeAffinity", "has no effect: there is one machine"),
+    note("volumeAttributesClassName", CLASS_OF_ATTRIBUTES),
+    refused("csi", CLOUD, VOLUME_HINT),
+    refused(
+        "nfs",
+        "needs a mount that podrun does not make",
+        Some("mount it and use local"),
+    ),
+    refused("iscsi", CLOUD, VOLUME_HINT),
+    refused("fc", CLOUD, VOLUME_HINT),
+    refused("gcePersistentDisk", CLOUD, VOLUME_HINT),
+    refused("awsElasticBlockStore", CLOUD, VOLUME_HINT),
+    refused("azureDisk", CLOUD, VOLUME_HINT),
+    refused("azureFile", CLOUD, VOLUME_HINT),
+    refused("cinder", CLOUD, VOLUME_HINT),
+    refused("vsphereVolume", CLOUD, VOLUME_HINT),
+    refused("portworxVolume", CLOUD, VOLUME_HINT),
+    refused("glusterfs", CLOUD, VOLUME_HINT),
+    refused("rbd", CLOUD, VOLUME_HINT),
+    refused("cephfs", CLOUD, VOLUME_HINT),
+    refused("flocker", CLOUD, VOLUME_HINT),
+    refused("quobyte", CLOUD, VOLUME_HINT),
+    refused("photonPersistentDisk", CLOUD, VOLUME_HINT),
+    refused("scaleIO", CLOUD, VOLUME_HINT),
+    refused("storageos", CLOUD, VOLUME_HINT),
+    refused("flexVolume", CLOUD, VOLUME_HINT),
+];
+
+pub(super) const PERSISTENT_VOLUME: &[Field] = &[
+    works("apiVersion", Kind::Text),
+    works("kind", Kind::Text),
+    works("metadata", Kind::Object(METADATA)),
+    works("spec", Kind::Object(PERSISTENT_VOLUME_SPEC)),
+    stripped("status"),
 ];
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::check::{Checker, positions};
-use super::fields::{CONFIG_MAP, Kind, POD, SECRET};
-use super::problem::{Positions, Severity};
+use super::fields::{CONFIG_MAP, Kind, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, SECRET};
+use super::problem::{Positions, Problem, Severity};
 use super::tree::{Content, Node};
-use super::{Manifest, Object, Strictness, data, pod};
+use super::{CheckedData, Manifest, Object, Strictness, data, pod, storage};
 use crate::names::{Namespace, ObjectKind, ObjectName};
 
 /// Where checked objects and problems go.
@@ -30,7 +32,10 @@ const WITHOUT_EFFECT: [(&str, &str); 17] = [
     ("ResourceQuota", "it is not enforced"),
     ("LimitRange", "it is not enforced"),
     ("PriorityClass", "there is no scheduler"),
-    ("StorageClass", "there is no provisioner"),
+    (
+        "StorageClass",
+        "every class gives a directory of podrun's own",
+    ),
     ("Ingress", "there is no ingress controller"),
     ("IngressClass", "there is no ingress controller"),
     ("Gateway", "there is no gateway controller"),
@@ -39,7 +44,7 @@ const WITHOUT_EFFECT: [(&str, &str); 17] = [
 ];
 
 /// Kinds that will work.
-const NOT_YET: [&str; 11] = [
+const NOT_YET: [&str; 9] = [
     "Deployment",
     "ReplicaSet",
     "StatefulSet",
@@ -49,8 +54,15 @@ const NOT_YET: [&str; 11] = [
     "Service",
     "Endpoints",
     "EndpointSlice",
-    "PersistentVolume",
+];
+
+/// Kinds that work.
+const WORKING: [&str; 5] = [
+    "Pod",
+    "ConfigMap",
+    "Secret",
     "PersistentVolumeClaim",
+    "PersistentVolume",
 ];
 
 /// Kinds that only a cluster can have.
@@ -61,7 +73,14 @@ const NEVER: [&str; 4] = [
     "APIService",
 ];
 
-const LISTS: [&str; 4] = ["List", "PodList", "ConfigMapList", "SecretList"];
+const LISTS: [&str; 6] = [
+    "List",
+    "PodList",
+    "ConfigMapList",
+    "SecretList",
+    "PersistentVolumeClaimList",
+    "PersistentVolumeList",
+];
 
 /// Takes one document, or one item of a list.
 pub(super) fn take(context: &mut Context<'_>, node: &Node, inside: &str) {
@@ -123,7 +142,7 @@ pub(super) fn take(context: &mut Context<'_>, node: &Node, inside: &str) {
     if LISTS.contains(&kind.as_str()) {
         return take_list(context, node);
     }
-    if matches!(kind.as_str(), "Pod" | "ConfigMap" | "Secret") {
+    if WORKING.contains(&kind.as_str()) {
         if version == "v1" {
             return take_object(context, node, &kind);
         }
@@ -147,12 +166,12 @@ pub(super) fn take(context: &mut Context<'_>, node: &Node, inside: &str) {
         about_kind(
             Severity::Error,
             format!("{kind} is not supported yet"),
-            Some("Pod, ConfigMap and Secret are".to_owned()),
+            Some(format!("{} are", WORKING.join(", "))),
         );
     } else if NEVER.contains(&kind.as_str()) {
         about_kind(Severity::Error, format!("{kind} needs an API server"), None);
     } else {
-        let known = ["Pod", "ConfigMap", "Secret"]
+        let known = WORKING
             .into_iter()
             .chain(NOT_YET)
             .max_by(|a, b| {
@@ -186,11 +205,16 @@ fn take_list(context: &mut Context<'_>, node: &Node) {
     }
 }
 
+/// Checks an object beside Pods.
+type Check = fn(ObjectKind, Value, &Positions, &mut Vec<Problem>) -> Option<CheckedData>;
+
 fn take_object(context: &mut Context<'_>, node: &Node, kind: &str) {
     let is_secret = kind == "Secret";
     let fields = match kind {
         "Pod" => POD,
         "ConfigMap" => CONFIG_MAP,
+        "PersistentVolumeClaim" => PERSISTENT_VOLUME_CLAIM,
+        "PersistentVolume" => PERSISTENT_VOLUME,
         _ => SECRET,
     };
     let mut problems = Vec::new();
@@ -205,13 +229,21 @@ fn take_object(context: &mut Context<'_>, node: &Node, kind: &str) {
         context.manifest.problems.extend(problems);
         return;
     };
-    let object = match kind {
-        "Pod" => pod::check(value, places, context.folder, &mut problems)
+    let checked = match kind {
+        "Pod" => None,
+        "PersistentVolumeClaim" => {
+            Some((ObjectKind::PersistentVolumeClaim, storage::check as Check))
+        }
+        "PersistentVolume" => Some((ObjectKind::PersistentVolume, storage::check as Check)),
+        "ConfigMap" => Some((ObjectKind::ConfigMap, data::check as Check)),
+        _ => Some((ObjectKind::Secret, data::check as Check)),
+    };
+    let object = match checked {
+        Some((kind, check)) => {
+            check(kind, value, &places, &mut problems).map(|data| Object::Data(Box::new(data)))
+        }
+        None => pod::check(value, places, context.folder, &mut problems)
             .map(|pod| Object::Pod(Box::new(pod))),
-        "ConfigMap" => data::check(ObjectKind::ConfigMap, value, &places, &mut problems)
-            .map(|data| Object::Data(Box::new(data))),
-        _ => data::check(ObjectKind::Secret, value, &places, &mut problems)
-            .map(|data| Object::Data(Box::new(data))),
     };
     let is_fine = problems
         .iter()
@@ -224,11 +256,11 @@ fn take_object(context: &mut Context<'_>, node: &Node, kind: &str) {
 
 /// `metadata.name` and `metadata.namespace` of any kind.
 pub(super) fn names(
-    metadata: &serde_json::Value,
+    metadata: &Value,
     places: &Positions,
-    problems: &mut Vec<super::Problem>,
+    problems: &mut Vec<Problem>,
 ) -> (Option<ObjectName>, Option<Namespace>) {
-    let text = |field: &str| metadata.get(field).and_then(serde_json::Value::as_str);
+    let text = |field: &str| metadata.get(field).and_then(Value::as_str);
     let mut checked = |field: &str, error: crate::names::NameError| {
         let path = format!("metadata.{field}");
         problems.push(places.problem(Severity::Error, &path, error.rule, error.hint));

@@ -20,7 +20,9 @@ mod pod;
 mod problem;
 mod quantity;
 mod render;
+mod rules;
 mod scalar;
+mod storage;
 mod tree;
 
 use std::path::PathBuf;
@@ -84,7 +86,7 @@ impl Manifest {
 pub enum Object {
     /// `v1.Pod`
     Pod(Box<CheckedPod>),
-    /// `v1.ConfigMap` or `v1.Secret`
+    /// Every other kind that is kept.
     Data(Box<CheckedData>),
 }
 
@@ -156,10 +158,10 @@ impl CheckedPod {
     }
 }
 
-/// A `ConfigMap` or a Secret that follows the rules.
+/// An object beside Pods that follows the rules.
 #[derive(Debug)]
 pub struct CheckedData {
-    /// Which of the two.
+    /// Which kind.
     pub kind: ObjectKind,
     /// `metadata.name`
     pub name: ObjectName,

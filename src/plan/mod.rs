@@ -10,6 +10,7 @@ mod pod_plan;
 mod resources;
 mod security;
 mod signal;
+mod storage;
 mod user;
 
 pub use build::{HostFacts, Input, PlanProblem, build, build_ephemeral, projected_volumes};
@@ -20,4 +21,5 @@ pub use pod_plan::*;
 pub use resources::{Amounts, QosClass, Resources, of_pod};
 pub use security::{DEFAULT_CAPABILITIES, Filter, Filters, Seccomp, SecurityPlan};
 pub use signal::name as signal_name;
+pub use storage::{Binding, BoundClaim, Claims, bind, named_claims};
 pub use user::{ResolvedUser, UserError, resolve_user};

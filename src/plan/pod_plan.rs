@@ -48,6 +48,8 @@ pub struct PodPlan {
     pub sysctls: Vec<(String, String)>,
     /// `spec.readinessGates`: conditions that must be true before the pod is Ready.
     pub readiness_gates: Vec<String>,
+    /// `spec.securityContext.fsGroup`, whose volumes belong to it.
+    pub fs_group: Option<FsGroup>,
     /// The pod's volumes, each materialised once.
     pub volumes: Vec<VolumePlan>,
     /// The containers: those of `spec.initContainers`, then those of `spec.containers`, each in
@@ -124,6 +126,16 @@ pub enum RestartPolicy {
     Never,
 }
 
+/// The group that the pod's volumes belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FsGroup {
+    /// `fsGroup`
+    pub gid: u32,
+    /// `fsGroupChangePolicy: OnRootMismatch`: a volume whose root is as it should be is not looked
+    /// through.
+    pub only_on_root_mismatch: bool,
+}
+
 /// One volume of the pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumePlan {
@@ -152,6 +164,24 @@ pub enum VolumeSource {
         path: PathBuf,
         /// What must be there.
         kind: HostPathType,
+    },
+    /// The data of a claim, which outlives the pod.
+    Claim {
+        /// Where it is on the machine.
+        path: PathBuf,
+        /// What must be there.
+        kind: HostPathType,
+        /// `persistentVolumeClaim.readOnly`
+        read_only: bool,
+        /// Whether the pod's `fsGroup` is for it.
+        takes_group: bool,
+    },
+    /// The data of an ephemeral claim: a directory of the pod's own.
+    EphemeralClaim,
+    /// The files of an image, read-only.
+    Image {
+        /// Its layers, the topmost first.
+        layers: Vec<PathBuf>,
     },
     /// Files that podrun writes and containers read: a configMap, secret, downwardAPI or projected
     /// volume.

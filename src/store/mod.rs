@@ -5,6 +5,7 @@
 //! state    $XDG_STATE_HOME/podrun    (root: /var/lib/podrun/state)
 //!            lock                                          serialises names and addresses
 //!            objects/<namespace>/<kind>/<name>.json        fsync'ed
+//!            claims/<namespace>/<claim>/                   data of claims
 //!            pods/<namespace>_<name>_<uid>/                flock on it: its supervisor lives
 //!              record.json    who it is; the first file made, the last one removed
 //!              pod.json       the v1.Pod
@@ -21,6 +22,7 @@
 //! belong to one boot and are not synced, because its start must not wait for a disk.
 
 mod atomic;
+mod claims;
 mod error;
 mod events;
 mod identity;

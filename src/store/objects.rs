@@ -1,4 +1,4 @@
-//! `ConfigMap`s and Secrets that `up` was given: kept until they are removed, synced to the disk.
+//! Objects beside Pods that `up` was given: kept until they are removed, synced to the disk.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -23,6 +23,14 @@ pub struct Object {
     pub name: ObjectName,
     /// The whole object.
     pub value: serde_json::Value,
+}
+
+impl Object {
+    /// The namespace in the records of objects that belong to none; events of such objects are there
+    /// in a cluster, too.
+    pub fn namespace_of_none() -> Namespace {
+        Namespace::default()
+    }
 }
 
 impl Store {

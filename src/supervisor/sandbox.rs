@@ -17,6 +17,7 @@ use crate::sys::mount::{attach, new_filesystem};
 use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
 use crate::sys::{children, seqpacket, signal};
 use crate::volume;
+use crate::wire::IdSpace;
 
 /// Places in the pod's directory.
 #[derive(Debug, Clone)]
@@ -83,9 +84,9 @@ pub(super) fn make_directory(path: &Path) -> io::Result<()> {
 }
 
 /// The directories and file systems every container needs; those that pause needs come first.
-pub(super) fn prepare(plan: &PodPlan, places: &Places) -> Result<(), String> {
+pub(super) fn prepare(plan: &PodPlan, places: &Places, ids: IdSpace) -> Result<(), String> {
     prepare_shared(plan, places).map_err(|error| format!("the pod's directory: {error}"))?;
-    volume::materialise(plan, &places.pod_dir).map_err(|error| error.to_string())
+    volume::materialise(plan, &places.pod_dir, ids).map_err(|error| error.to_string())
 }
 
 fn prepare_shared(plan: &PodPlan, places: &Places) -> io::Result<()> {
@@ -134,16 +135,21 @@ fn write_file(directory: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()>
 
 /// Takes the pod's mounts out of this mount namespace, so that the directory can be removed.
 pub(super) fn unmount(plan: &PodPlan, places: &Places) {
-    let memory = plan
+    let mounted = plan
         .volumes
         .iter()
         .filter_map(|volume| match volume.source {
-            VolumeSource::EmptyDirMemory { .. } | VolumeSource::Projected { .. } => {
+            VolumeSource::EmptyDirMemory { .. }
+            | VolumeSource::Image { .. }
+            | VolumeSource::Projected { .. } => {
                 Some(volume::volume_path(&places.pod_dir, &volume.name))
             }
-            VolumeSource::EmptyDirDisk { .. } | VolumeSource::HostPath { .. } => None,
+            VolumeSource::EmptyDirDisk { .. }
+            | VolumeSource::EphemeralClaim
+            | VolumeSource::Claim { .. }
+            | VolumeSource::HostPath { .. } => None,
         });
-    for path in memory.chain([places.etc(), places.pod_dir.join("shm")]) {
+    for path in mounted.chain([places.etc(), places.pod_dir.join("shm")]) {
         rustix::mount::unmount(&path, UnmountFlags::DETACH).ok();
     }
 }

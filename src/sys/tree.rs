@@ -1,10 +1,10 @@
-//! Removing and measuring trees that containers have written: by descriptor, never following a
-//! link, never crossing into another mount, however deep they are.
+//! Removing, measuring and walking trees that containers have written: by descriptor, never following
+//! a link, never crossing into another mount, however deep they are.
 
 use std::collections::HashSet;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
@@ -166,6 +166,53 @@ pub fn disk_usage(directory: &Path) -> io::Result<u64> {
         }
     }
     Ok(blocks.saturating_mul(BLOCK))
+}
+
+/// Calls `act` with everything below a directory, open for its path only: what a directory holds
+/// before the directory, a symbolic link as itself. What vanishes meanwhile is passed by.
+///
+/// # Errors
+/// As `openat2(2)`, and the first of `act`.
+pub fn visit(
+    top: impl AsFd,
+    act: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+    let listed = |at: BorrowedFd<'_>, name: &CStr| -> rustix::io::Result<(OwnedFd, Dir)> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat2(at, name, flags, Mode::empty(), resolve)?;
+        let entries = Dir::read_from(&directory)?;
+        Ok((directory, entries))
+    };
+    let mut levels = vec![listed(top.as_fd(), c".")?];
+    while let Some((directory, entries)) = levels.last_mut() {
+        let Some(entry) = entries.next() else {
+            let Some((done, _)) = levels.pop() else { break };
+            if !levels.is_empty() {
+                act(done.as_fd())?;
+            }
+            continue;
+        };
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat2(&*directory, name, flags, Mode::empty(), resolve) {
+            Ok(file) => file,
+            // Another mount is not this volume's.
+            Err(Errno::NOENT | Errno::XDEV) => continue,
+            Err(errno) => return Err(errno.into()),
+        };
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            levels.push(listed(file.as_fd(), c".")?);
+        } else {
+            act(file.as_fd())?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,20 +1,23 @@
 //! Volumes: made on the host's side once for a pod, handed to each container as detached mounts.
 
+mod group;
 mod host_path;
 mod projected;
 mod sub_path;
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
-use rustix::mount::MountAttrFlags;
+use rustix::mount::{MountAttrFlags, MountFlags};
 
+use self::group::Access;
 use crate::names::VolumeName;
 use crate::plan::{ContainerPlan, HostPathType, PodPlan, ProjectedFile, VolumePlan, VolumeSource};
 use crate::sys::mount::{Depth, add_attributes, attach, clone_tree, new_filesystem};
+use crate::wire::IdSpace;
 
 /// A volume that cannot be made.
 #[derive(Debug)]
@@ -49,27 +52,55 @@ pub fn volume_path(pod_dir: &Path, volume: &VolumeName) -> PathBuf {
 ///
 /// # Errors
 /// The first volume that cannot be made.
-pub fn materialise(plan: &PodPlan, pod_dir: &Path) -> Result<(), VolumeError> {
+pub fn materialise(plan: &PodPlan, pod_dir: &Path, ids: IdSpace) -> Result<(), VolumeError> {
+    let gid = plan.fs_group.map(|group| group.gid);
     for volume in &plan.volumes {
         match &volume.source {
-            VolumeSource::EmptyDirDisk { .. } => {
+            VolumeSource::EmptyDirDisk { .. } | VolumeSource::EphemeralClaim => {
                 make_directory(pod_dir, volume, 0o777)
+                    .and_then(|()| give_root(pod_dir, volume, gid))
                     .map_err(|e| error(&volume.name, e.to_string()))?;
             }
             VolumeSource::EmptyDirMemory { size_limit } => {
                 make_directory(pod_dir, volume, 0o777)
                     .and_then(|()| mount_memory(pod_dir, volume, "0777", *size_limit))
+                    .and_then(|()| give_root(pod_dir, volume, gid))
                     .map_err(|e| error(&volume.name, e.to_string()))?;
             }
             // In memory, as the kubelet has secrets: what is written there stays on no disk.
             VolumeSource::Projected { files } => {
                 make_directory(pod_dir, volume, 0o755)
                     .and_then(|()| mount_memory(pod_dir, volume, "0755", None))
-                    .and_then(|()| write_files(pod_dir, &volume.name, files))
+                    .and_then(|()| write_files(pod_dir, &volume.name, files, gid))
                     .map_err(|e| error(&volume.name, e.to_string()))?;
             }
             VolumeSource::HostPath { path, kind } => {
                 drop(host_path::open(path, *kind).map_err(|message| error(&volume.name, message))?);
+            }
+            VolumeSource::Claim {
+                path,
+                kind,
+                read_only,
+                takes_group,
+            } => {
+                let root =
+                    host_path::open(path, *kind).map_err(|message| error(&volume.name, message))?;
+                if let Some(group) = plan.fs_group.filter(|_| *takes_group) {
+                    let access = if *read_only {
+                        Access::ReadOnly
+                    } else {
+                        Access::ReadWrite
+                    };
+                    group::give_tree(root.as_fd(), group, access).map_err(|e| {
+                        let gid = group.gid;
+                        error(&volume.name, format!("fsGroup {gid} cannot have it: {e}"))
+                    })?;
+                }
+            }
+            VolumeSource::Image { layers } => {
+                make_directory(pod_dir, volume, 0o755)
+                    .and_then(|()| mount_image(&volume_path(pod_dir, &volume.name), layers, ids))
+                    .map_err(|e| error(&volume.name, e.to_string()))?;
             }
         }
     }
@@ -84,12 +115,24 @@ fn make_directory(pod_dir: &Path, volume: &VolumePlan, mode: u32) -> io::Result<
     Ok(rustix::fs::chmod(&path, Mode::from_raw_mode(mode))?)
 }
 
+/// Gives a volume that is empty to the pod's group.
+fn give_root(pod_dir: &Path, volume: &VolumePlan, gid: Option<u32>) -> io::Result<()> {
+    let Some(gid) = gid else { return Ok(()) };
+    let root = open_directory(&volume_path(pod_dir, &volume.name))?;
+    group::give(root.as_fd(), gid, Access::ReadWrite)
+}
+
 /// Writes the files of a volume that podrun writes, for the first time or anew: who reads them sees
-/// all of the old ones or all of the new ones.
+/// all of the old ones or all of the new ones. They belong to the group `gid`, if there is one.
 ///
 /// # Errors
 /// As `open(2)`, `write(2)` and `rename(2)`; the files are what they were then.
-pub fn write_files(pod_dir: &Path, volume: &VolumeName, files: &[ProjectedFile]) -> io::Result<()> {
+pub fn write_files(
+    pod_dir: &Path,
+    volume: &VolumeName,
+    files: &[ProjectedFile],
+    gid: Option<u32>,
+) -> io::Result<()> {
     let directory = rustix::fs::openat2(
         CWD,
         volume_path(pod_dir, volume),
@@ -97,7 +140,7 @@ pub fn write_files(pod_dir: &Path, volume: &VolumeName, files: &[ProjectedFile])
         Mode::empty(),
         ResolveFlags::NO_MAGICLINKS,
     )?;
-    projected::write(directory.as_fd(), files, jiff::Timestamp::now())
+    projected::write(directory.as_fd(), files, gid, jiff::Timestamp::now())
 }
 
 fn mount_memory(
@@ -120,6 +163,34 @@ fn mount_memory(
     attach(tmpfs.as_fd(), target.as_fd())
 }
 
+/// Mounts the layers of an image one over the other. The directory itself is the lowest: an overlay
+/// that nothing is written to has two at least (`overlayfs.rst`), and an image may have one.
+fn mount_image(directory: &Path, layers: &[PathBuf], ids: IdSpace) -> io::Result<()> {
+    let target = open_directory(directory)?;
+    let opened: Vec<OwnedFd> = layers
+        .iter()
+        .map(|layer| open_directory(layer))
+        .collect::<io::Result<_>>()?;
+    let through = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let mut lowers: Vec<String> = opened.iter().map(through).collect();
+    lowers.push(through(&target));
+    let mut options = format!("lowerdir={}", lowers.join(":"));
+    if ids != IdSpace::Machine {
+        // In a user namespace overlayfs may only use user.* attributes.
+        options.push_str(",userxattr");
+    }
+    let options = std::ffi::CString::new(options).map_err(io::Error::other)?;
+    let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
+    rustix::mount::mount(
+        "overlay",
+        through(&target).as_str(),
+        "overlay",
+        flags,
+        Some(options.as_c_str()),
+    )?;
+    Ok(())
+}
+
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat2(
         CWD,
@@ -128,6 +199,18 @@ fn open_directory(path: &Path) -> io::Result<OwnedFd> {
         Mode::empty(),
         ResolveFlags::NO_MAGICLINKS,
     )?)
+}
+
+/// Whether no mount of it can be written to, whatever its container says.
+const fn is_read_only(source: &VolumeSource) -> bool {
+    match source {
+        VolumeSource::Projected { .. } | VolumeSource::Image { .. } => true,
+        VolumeSource::Claim { read_only, .. } => *read_only,
+        VolumeSource::EmptyDirDisk { .. }
+        | VolumeSource::EmptyDirMemory { .. }
+        | VolumeSource::EphemeralClaim
+        | VolumeSource::HostPath { .. } => false,
+    }
 }
 
 /// A detached mount for each of the container's mounts, in their order; to be called in the mount
@@ -153,6 +236,8 @@ pub fn open_trees(
         let (source, depth, is_device) = match &volume.source {
             VolumeSource::EmptyDirDisk { .. }
             | VolumeSource::EmptyDirMemory { .. }
+            | VolumeSource::EphemeralClaim
+            | VolumeSource::Image { .. }
             | VolumeSource::Projected { .. } => {
                 let path = volume_path(pod_dir, &volume.name);
                 (open_directory(&path).map_err(wrap)?, Depth::Single, false)
@@ -162,6 +247,11 @@ pub fn open_trees(
                     .map_err(|message| error(&mount.volume, message))?;
                 let device = matches!(kind, HostPathType::CharDevice | HostPathType::BlockDevice);
                 (source, Depth::Recursive, device)
+            }
+            VolumeSource::Claim { path, kind, .. } => {
+                let source = host_path::open(path, *kind)
+                    .map_err(|message| error(&mount.volume, message))?;
+                (source, Depth::Recursive, false)
             }
         };
         let (source, is_device) = if mount.sub_path.is_empty() {
@@ -176,7 +266,7 @@ pub fn open_trees(
             add_attributes(tree.as_fd(), MountAttrFlags::MOUNT_ATTR_NODEV, depth).map_err(wrap)?;
         }
         // Kubernetes' readOnly is not recursive; recursiveReadOnly is a field of its own.
-        if mount.read_only || matches!(volume.source, VolumeSource::Projected { .. }) {
+        if mount.read_only || is_read_only(&volume.source) {
             add_attributes(
                 tree.as_fd(),
                 MountAttrFlags::MOUNT_ATTR_RDONLY,

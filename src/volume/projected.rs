@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use rustix::fs::{Dir, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::group::{self, Access};
 use crate::plan::ProjectedFile;
 use crate::sys::tree::remove_beneath;
 
@@ -31,13 +32,15 @@ const NEW_DATA: &str = "..data_tmp";
 pub(super) fn write(
     volume: BorrowedFd<'_>,
     files: &[ProjectedFile],
+    gid: Option<u32>,
     now: Timestamp,
 ) -> io::Result<()> {
+    give(volume, gid)?;
     // Listed and not read from the links: they may lead to wherever a container wants.
     let before = names(volume)?;
     let name = now.strftime("..%Y_%m_%d_%H_%M_%S.%N").to_string();
     rustix::fs::mkdirat(volume, &name, Mode::from_raw_mode(0o700))?;
-    let written = write_payload(volume, &name, files).and_then(|()| {
+    let written = write_payload(volume, &name, files, gid).and_then(|()| {
         remove_beneath(volume, NEW_DATA)?;
         rustix::fs::symlinkat(name.as_str(), volume, NEW_DATA)?;
         match rustix::fs::renameat(volume, NEW_DATA, volume, DATA) {
@@ -94,23 +97,28 @@ fn link(volume: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     Ok(rustix::fs::symlinkat(&target, volume, name)?)
 }
 
-fn write_payload(volume: BorrowedFd<'_>, name: &str, files: &[ProjectedFile]) -> io::Result<()> {
-    let payload = make_directory(volume, name)?;
+fn write_payload(
+    volume: BorrowedFd<'_>,
+    name: &str,
+    files: &[ProjectedFile],
+    gid: Option<u32>,
+) -> io::Result<()> {
+    let payload = make_directory(volume, name, gid)?;
     for file in files {
         let mut parts = file.path.split('/').peekable();
         let mut directory = payload.try_clone()?;
         while let Some(part) = parts.next() {
             if parts.peek().is_some() {
-                directory = make_directory(directory.as_fd(), part)?;
+                directory = make_directory(directory.as_fd(), part, gid)?;
             } else {
-                write_file(directory.as_fd(), part, file)?;
+                write_file(directory.as_fd(), part, file, gid)?;
             }
         }
     }
     Ok(())
 }
 
-fn make_directory(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+fn make_directory(parent: BorrowedFd<'_>, name: &str, gid: Option<u32>) -> io::Result<OwnedFd> {
     match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno.into()),
@@ -119,10 +127,21 @@ fn make_directory(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
     let directory = rustix::fs::openat(parent, name, flags, Mode::empty())?;
     // Whatever the umask is.
     rustix::fs::fchmod(&directory, Mode::from_raw_mode(0o755))?;
+    give(directory.as_fd(), gid)?;
     Ok(directory)
 }
 
-fn write_file(directory: BorrowedFd<'_>, name: &str, file: &ProjectedFile) -> io::Result<()> {
+/// To the pod's group, whose members read; nobody writes here but podrun.
+fn give(file: BorrowedFd<'_>, gid: Option<u32>) -> io::Result<()> {
+    gid.map_or(Ok(()), |gid| group::give(file, gid, Access::ReadOnly))
+}
+
+fn write_file(
+    directory: BorrowedFd<'_>,
+    name: &str,
+    file: &ProjectedFile,
+    gid: Option<u32>,
+) -> io::Result<()> {
     let opened = rustix::fs::openat(
         directory,
         name,
@@ -130,6 +149,7 @@ fn write_file(directory: BorrowedFd<'_>, name: &str, file: &ProjectedFile) -> io
         Mode::from_raw_mode(0o600),
     )?;
     rustix::fs::fchmod(&opened, Mode::from_raw_mode(file.mode))?;
+    give(opened.as_fd(), gid)?;
     io::Write::write_all(&mut std::fs::File::from(opened), &file.content.0)
 }
 
@@ -155,6 +175,7 @@ mod tests {
         write(
             volume.as_fd(),
             files,
+            None,
             Timestamp::from_second(second).unwrap(),
         )
         .unwrap();

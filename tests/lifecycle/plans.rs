@@ -35,6 +35,7 @@ pub(crate) fn pod(containers: impl IntoIterator<Item = ContainerPlan>) -> PodPla
         host_address: "192.0.2.1".parse().unwrap(),
         helper_filter: Filter::default(),
         sysctls: Vec::new(),
+        fs_group: None,
         readiness_gates: Vec::new(),
         volumes: Vec::new(),
         containers: containers.into_iter().collect(),

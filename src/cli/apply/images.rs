@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use crate::cli::command::image;
 use crate::cli::failure::{Failure, INVALID};
@@ -12,24 +12,52 @@ use crate::image::{ImageStore, Reference};
 use crate::plan::PresentImage;
 use crate::runtime::idmap::IdMap;
 
-/// Looks up or pulls the images of all containers, each once.
+/// An image that something needs.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// The reference as it is written.
+    written: String,
+    /// When it is pulled.
+    policy: Option<String>,
+}
+
+impl Wanted {
+    /// The image of a container.
+    pub(crate) fn of_container(container: &Container) -> Self {
+        Self {
+            written: container.image.clone().unwrap_or_default(),
+            policy: container.image_pull_policy.clone(),
+        }
+    }
+
+    /// The images of a Pod: those of its containers, then those of its volumes.
+    pub(crate) fn of_pod(spec: &PodSpec) -> impl Iterator<Item = Self> {
+        let inits = spec.init_containers.iter().flatten();
+        let containers = inits.chain(&spec.containers).map(Self::of_container);
+        let volumes = spec.volumes.iter().flatten();
+        containers.chain(volumes.filter_map(|volume| {
+            let image = volume.image.as_ref()?;
+            Some(Self {
+                written: image.reference.clone().unwrap_or_default(),
+                policy: image.pull_policy.clone(),
+            })
+        }))
+    }
+}
+
+/// Looks up or pulls images, each once.
 ///
 /// # Errors
 /// An image that cannot be had; nothing was started.
-#[expect(
-    single_use_lifetimes,
-    reason = "`impl Trait` takes no anonymous lifetime yet"
-)]
-pub(crate) fn all_present<'a>(
+pub(crate) fn all_present(
     data_dir: &Path,
     ids: &IdMap,
-    containers: impl Iterator<Item = &'a Container>,
+    wanted: impl Iterator<Item = Wanted>,
     pull: Option<Pull>,
 ) -> Result<BTreeMap<String, PresentImage>, Failure> {
     let mut present: BTreeMap<String, PresentImage> = BTreeMap::new();
     let mut store = None;
-    for container in containers {
-        let written = container.image.clone().unwrap_or_default();
+    for Wanted { written, policy } in wanted {
         if present.contains_key(&written) {
             continue;
         }
@@ -47,10 +75,7 @@ pub(crate) fn all_present<'a>(
             Some(Pull::Always) => "Always",
             Some(Pull::Missing) => "IfNotPresent",
             Some(Pull::Never) => "Never",
-            None => container
-                .image_pull_policy
-                .as_deref()
-                .unwrap_or("IfNotPresent"),
+            None => policy.as_deref().unwrap_or("IfNotPresent"),
         };
         let here = store.get(&reference).map_err(Failure::internal)?;
         let image = match (policy, here) {

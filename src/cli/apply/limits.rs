@@ -54,7 +54,12 @@ impl Prepared {
         let mut containers = Vec::new();
         let changed = self.pods.iter();
         for (wanted, _) in changed.filter(|(_, change)| *change != Change::Keep) {
-            let plan = self.plan(wanted, &facts::new_uid()?, Ipv4Addr::UNSPECIFIED)?;
+            let plan = self.plan(
+                wanted,
+                &facts::new_uid()?,
+                Ipv4Addr::UNSPECIFIED,
+                &self.storage,
+            )?;
             containers.extend(plan.containers);
         }
         Ok(containers)

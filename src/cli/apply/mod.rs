@@ -10,23 +10,27 @@ pub(crate) mod images;
 pub(crate) mod launch;
 pub(crate) mod limits;
 mod notes;
+mod objects;
+mod ports;
+pub(crate) mod storage;
 pub(crate) mod update;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::PodSpec;
 
 use crate::cli::apply::filters::Filters;
 use crate::cli::apply::launch::{Fleet, Interrupts, Reserved};
 use crate::cli::apply::limits::Unenforced;
+use crate::cli::apply::storage::Storage;
 use crate::cli::failure::{Failure, INVALID};
 use crate::cli::options::{Global, Input};
 use crate::cli::{input, render};
-use crate::manifest::{CheckedData, CheckedPod, Manifest, Object, Severity, Source};
+use crate::manifest::{CheckedPod, Manifest, Object, Severity, Source};
 use crate::names::{Namespace, ObjectName, PodUid};
-use crate::net::{address, listen};
-use crate::plan::{self, HostFacts, PodPlan, PresentImage, Protocol, PublishedPort};
+use crate::net::address;
+use crate::plan::{self, HostFacts, PodPlan, PresentImage, PublishedPort};
 use crate::runtime::idmap::IdMap;
 use crate::runtime::spawn::Ahead;
 use crate::store::{self, PodDir, PodRecord, RECORD_VERSION, Record, Store};
@@ -64,6 +68,8 @@ pub(crate) struct Prepared {
     pub(crate) objects: Changes<store::Object>,
     images: BTreeMap<String, PresentImage>,
     host: HostFacts,
+    /// As it was when this was decided; read again under the lock.
+    storage: Storage,
     publish: Vec<PublishedPort>,
     back_off: plan::BackOff,
     filters: Filters,
@@ -79,7 +85,7 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
     let publish = options
         .publish
         .iter()
-        .map(|text| parse_publish(text))
+        .map(|text| ports::parse_publish(text))
         .collect::<Result<Vec<_>, _>>()?;
     let back_off = facts::back_off()?;
     let sources = input::read(&options.files)?;
@@ -92,7 +98,13 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
             "--publish needs files with exactly one Pod",
         ));
     }
+    let storage = if uses_storage(&pods, &objects) {
+        Storage::load(&store, &objects)?
+    } else {
+        Storage::default()
+    };
     let mut prepared = Prepared {
+        storage,
         host: facts::host_facts(store.state_dir(), ids.id_count()),
         filters: Filters::new(store.data_dir()),
         store,
@@ -109,17 +121,14 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
         .pods
         .iter()
         .filter(|(_, change)| *change != Change::Keep);
-    let containers = needed.flat_map(|(wanted, _)| {
+    let wanted = needed.flat_map(|(wanted, _)| {
         let spec = wanted.checked.pod.spec.iter();
-        spec.flat_map(|spec| {
-            let inits = spec.init_containers.iter().flatten();
-            inits.chain(&spec.containers)
-        })
+        spec.flat_map(images::Wanted::of_pod)
     });
     prepared.images = images::all_present(
         prepared.store.data_dir(),
         &prepared.ids,
-        containers,
+        wanted,
         options.pull,
     )?;
     // Once before anything exists; the real plans differ in uid and address only.
@@ -137,7 +146,7 @@ fn wanted(
     let mut objects = Vec::new();
     for object in manifest.objects {
         match object {
-            Object::Data(data) => objects.push(wanted_object(store, *data, namespace)?),
+            Object::Data(data) => objects.push(objects::wanted(store, *data, namespace)?),
             Object::Pod(checked) => {
                 let mut checked = *checked;
                 let name = checked
@@ -170,61 +179,21 @@ fn wanted(
     Ok((pods, objects))
 }
 
+/// Whether there is anything about claims: what there is of them need not be read otherwise.
+fn uses_storage(pods: &Changes<Wanted>, objects: &Changes<store::Object>) -> bool {
+    let mut specs = pods
+        .iter()
+        .filter_map(|(wanted, _)| Some((wanted.checked.pod.spec.as_ref()?, &wanted.name)));
+    objects
+        .iter()
+        .any(|(object, _)| storage::is_storage(object.kind))
+        || specs.any(|(spec, name)| !plan::named_claims(spec, name.as_str()).is_empty())
+}
+
 fn existing(store: &Store, wanted: &Wanted) -> Result<Option<PodRecord>, Failure> {
     store
         .pod(&wanted.namespace, &wanted.name)
         .map_err(Failure::internal)
-}
-
-fn wanted_object(
-    store: &Store,
-    data: CheckedData,
-    namespace: &Namespace,
-) -> Result<(store::Object, Change), Failure> {
-    let kind = data.kind;
-    let namespace = data.namespace.unwrap_or_else(|| namespace.clone());
-    let mut value = data.value;
-    if let Some(metadata) = value
-        .get_mut("metadata")
-        .and_then(serde_json::Value::as_object_mut)
-    {
-        metadata.insert("namespace".to_owned(), namespace.as_str().into());
-    }
-    let old = store
-        .object(kind, &namespace, &data.name)
-        .map_err(Failure::internal)?;
-    let is_immutable = |value: &serde_json::Value| {
-        value.get("immutable").and_then(serde_json::Value::as_bool) == Some(true)
-    };
-    let change = match &old {
-        None => Change::Create,
-        Some(old) if old.value == value => Change::Keep,
-        Some(old) if is_immutable(&old.value) => {
-            return Err(Failure::with_code(
-                INVALID,
-                format!(
-                    "{}/{} is immutable and would change",
-                    kind.word(),
-                    data.name
-                ),
-            )
-            .hinted(format!(
-                "remove it first: `podrun rm {}/{}`",
-                kind.word(),
-                data.name
-            )));
-        }
-        Some(_) => Change::Replace,
-    };
-    Ok((
-        store::Object {
-            kind,
-            namespace,
-            name: data.name,
-            value,
-        },
-        change,
-    ))
 }
 
 impl Wanted {
@@ -271,14 +240,23 @@ impl Prepared {
         Ok(found)
     }
 
-    fn plan(&self, wanted: &Wanted, uid: &PodUid, address: Ipv4Addr) -> Result<PodPlan, Failure> {
+    fn plan(
+        &self,
+        wanted: &Wanted,
+        uid: &PodUid,
+        address: Ipv4Addr,
+        storage: &Storage,
+    ) -> Result<PodPlan, Failure> {
         let host = HostFacts {
             pod_address: address,
             ..self.host.clone()
         };
-        let objects = match &wanted.checked.pod.spec {
-            Some(spec) => self.objects_of(spec, &wanted.namespace)?,
-            None => plan::Objects::new(),
+        let (objects, claims) = match &wanted.checked.pod.spec {
+            Some(spec) => (
+                self.objects_of(spec, &wanted.namespace)?,
+                storage.claims_of(&self.store, spec, &wanted.namespace, &wanted.name),
+            ),
+            None => (plan::Objects::new(), plan::Claims::new()),
         };
         let input = plan::Input {
             pod: &wanted.checked.pod,
@@ -288,6 +266,7 @@ impl Prepared {
             folder: wanted.checked.folder.as_deref(),
             images: &self.images,
             objects: &objects,
+            claims: &claims,
             host: &host,
             publish: &self.publish,
             back_off: self.back_off,
@@ -327,18 +306,21 @@ impl Prepared {
     /// # Errors
     /// A name that is taken meanwhile, a port that is in use; nothing is left then.
     pub(crate) fn reserve(&self) -> Result<Vec<Reserved>, Failure> {
-        let _lock = self.store.lock().map_err(Failure::internal)?;
+        let lock = self.store.lock().map_err(Failure::internal)?;
+        let storage = self.store_storage(&lock)?;
         let mut reserved = Vec::new();
-        let result = self.reserve_all(&mut reserved);
+        let result = self.reserve_all(&mut reserved, &storage);
+        drop(lock);
         if result.is_err() {
             for pod in &reserved {
                 pod.dir.remove().ok();
             }
+            self.undo_storage();
         }
         result.map(|()| reserved)
     }
 
-    fn reserve_all(&self, reserved: &mut Vec<Reserved>) -> Result<(), Failure> {
+    fn reserve_all(&self, reserved: &mut Vec<Reserved>, storage: &Storage) -> Result<(), Failure> {
         let (mut used, mut last) = facts::addresses(&self.store)?;
         for (wanted, _) in self
             .pods
@@ -359,8 +341,8 @@ impl Prepared {
             used.insert(address);
             last = Some(address);
             let uid = facts::new_uid()?;
-            let mut plan = self.plan(wanted, &uid, address)?;
-            let listeners = open_ports(&mut plan)?;
+            let mut plan = self.plan(wanted, &uid, address, storage)?;
+            let listeners = ports::open_ports(&mut plan)?;
             let record = Record {
                 version: RECORD_VERSION,
                 namespace: wanted.namespace.clone(),
@@ -400,6 +382,7 @@ impl Prepared {
     ) -> Result<Fleet, Failure> {
         let runtime_dir = self.store.open_runtime_dir().map_err(Failure::internal)?;
         Fleet::start(&self.ids, reserved, &runtime_dir, interrupts, ahead)
+            .inspect_err(|_| self.undo_storage())
     }
 
     /// Stores the objects: the last step, when nothing can fail any more but the disk.
@@ -408,109 +391,11 @@ impl Prepared {
     /// As `write(2)`.
     pub(crate) fn store_objects(&self) -> Result<(), Failure> {
         for (object, change) in &self.objects {
-            if *change != Change::Keep {
+            // Claims were stored before the pods started.
+            if *change != Change::Keep && !storage::is_storage(object.kind) {
                 self.store.put_object(object).map_err(Failure::internal)?;
             }
         }
         Ok(())
-    }
-}
-
-/// Opens the host's side of the published ports; a port 0 becomes the one the kernel chose.
-fn open_ports(plan: &mut PodPlan) -> Result<Vec<std::os::fd::OwnedFd>, Failure> {
-    let mut sockets = Vec::new();
-    for port in &mut plan.ports {
-        match listen::open(port) {
-            Ok((socket, number)) => {
-                port.host_port = number;
-                sockets.push(socket);
-            }
-            Err(error) => return Err(port_failure(&plan.name, port, &error)),
-        }
-    }
-    Ok(sockets)
-}
-
-fn port_failure(name: &ObjectName, port: &PublishedPort, error: &std::io::Error) -> Failure {
-    let protocol = match port.protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
-    };
-    let place = std::net::SocketAddr::new(port.host_ip, port.host_port);
-    let start = format!("pod/{name}: {protocol} port {place} of the host");
-    match error.raw_os_error() {
-        Some(libc::EADDRINUSE) => Failure::with_code(INVALID, format!("{start} is in use"))
-            .hinted("choose another hostPort, or end what listens there (`ss -ltnup` shows it)"),
-        Some(libc::EACCES) => {
-            Failure::with_code(INVALID, format!("{start} may not be opened by this user")).hinted(
-                "ports below net.ipv4.ip_unprivileged_port_start (1024) are root's; choose a higher one",
-            )
-        }
-        Some(libc::EADDRNOTAVAIL) => {
-            Failure::with_code(INVALID, format!("{start}: the host has no such address"))
-        }
-        _ => Failure::with_code(INVALID, format!("{start} cannot be opened: {error}")),
-    }
-}
-
-/// `[IP:]HOST:CTR[/udp]`
-fn parse_publish(text: &str) -> Result<PublishedPort, Failure> {
-    let bad = || {
-        Failure::with_code(
-            2,
-            format!("--publish: `{}` is not a port", text.escape_debug()),
-        )
-        .hinted("write HOST:CTR or IP:HOST:CTR, with `/udp` for UDP")
-    };
-    let (ports, protocol) = match text.rsplit_once('/') {
-        None => (text, Protocol::Tcp),
-        Some((ports, "tcp" | "TCP")) => (ports, Protocol::Tcp),
-        Some((ports, "udp" | "UDP")) => (ports, Protocol::Udp),
-        Some(_) => return Err(bad()),
-    };
-    let (rest, container) = ports.rsplit_once(':').ok_or_else(bad)?;
-    let (ip, host) = match rest.rsplit_once(':') {
-        None => (None, rest),
-        Some((ip, host)) => (Some(ip.trim_start_matches('[').trim_end_matches(']')), host),
-    };
-    let host_ip = match ip {
-        None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        Some(ip) => ip.parse().map_err(|_| bad())?,
-    };
-    Ok(PublishedPort {
-        host_ip,
-        host_port: host.parse().map_err(|_| bad())?,
-        container_port: container
-            .parse()
-            .ok()
-            .filter(|port| *port != 0)
-            .ok_or_else(bad)?,
-        protocol,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn published_ports_have_an_address_and_a_protocol_or_not() {
-        let port = parse_publish("8080:80").unwrap();
-        assert_eq!(
-            (port.host_port, port.container_port, port.protocol),
-            (8080, 80, Protocol::Tcp)
-        );
-        let port = parse_publish("127.0.0.1:53:5353/udp").unwrap();
-        assert_eq!(
-            (port.host_ip.to_string().as_str(), port.protocol),
-            ("127.0.0.1", Protocol::Udp)
-        );
-        assert_eq!(
-            parse_publish("[::1]:1:2").unwrap().host_ip.to_string(),
-            "::1"
-        );
-        for bad in ["80", "a:80", "80:0", "1:2/sctp", "x:1:2", "70000:1"] {
-            assert!(parse_publish(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -77,6 +77,7 @@ impl Prepared {
             folder: None,
             images: &self.images,
             objects: &objects,
+            claims: &plan::Claims::new(),
             host: &host,
             publish: &[],
             back_off: self.back_off,

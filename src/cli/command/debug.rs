@@ -125,7 +125,7 @@ fn plan_container(
         }
     };
     let ids = IdMap::of_this_user();
-    let containers = std::iter::once(container);
+    let containers = std::iter::once(images::Wanted::of_container(container));
     let images: BTreeMap<String, PresentImage> =
         images::all_present(store.data_dir(), &ids, containers, None)?;
     let value = pod.dir.read_pod().unwrap_or_default();
@@ -142,6 +142,7 @@ fn plan_container(
         folder: None,
         images: &images,
         objects: &plan::Objects::new(),
+        claims: &plan::Claims::new(),
         host: &host,
         publish: &[],
         back_off: facts::back_off()?,

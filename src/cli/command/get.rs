@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use serde_json::{Value, json};
 
 use crate::cli::command::changes::Changes;
+use crate::cli::command::objects;
 use crate::cli::failure::{Failure, NOT_FOUND};
 use crate::cli::options::{Get, Global, Listing, Ps};
 use crate::cli::render::format::{self, Format};
@@ -32,9 +33,16 @@ pub(crate) fn kind(word: &str) -> Result<Kind, Failure> {
         "pod" | "pods" | "po" => Ok(Kind::Pod),
         "configmap" | "configmaps" | "cm" => Ok(Kind::Object(ObjectKind::ConfigMap)),
         "secret" | "secrets" => Ok(Kind::Object(ObjectKind::Secret)),
+        "persistentvolumeclaim" | "persistentvolumeclaims" | "pvc" => {
+            Ok(Kind::Object(ObjectKind::PersistentVolumeClaim))
+        }
+        "persistentvolume" | "persistentvolumes" | "pv" => {
+            Ok(Kind::Object(ObjectKind::PersistentVolume))
+        }
         _ => Err(
-            Failure::with_code(2, format!("`{}` is not a kind", word.escape_debug()))
-                .hinted("pods, configmaps and secrets can be shown"),
+            Failure::with_code(2, format!("`{}` is not a kind", word.escape_debug())).hinted(
+                "pods, configmaps, secrets, persistentvolumeclaims and persistentvolumes can be shown",
+            ),
         ),
     }
 }
@@ -188,7 +196,7 @@ pub(crate) fn run(global: &Global, options: &Get) -> Result<u8, Failure> {
             query.ignore_not_found = options.ignore_not_found;
             query.show(global)
         }
-        Kind::Object(kind) => objects(global, options, kind, &names),
+        Kind::Object(kind) => objects::print(global, options, kind, &names),
     }
 }
 
@@ -380,87 +388,4 @@ pub(crate) fn print_values(
             render::line(&format::json(&value)?)
         }
     }
-}
-
-fn objects(
-    global: &Global,
-    options: &Get,
-    kind: ObjectKind,
-    names: &[String],
-) -> Result<u8, Failure> {
-    let listing = &options.listing;
-    let namespace = input::namespace(global)?;
-    let format = Format::parse(listing.output.as_deref())?;
-    let selector = Selector::parse(listing.selector.as_deref())?;
-    let store = input::open_store(global)?;
-    let mut found = store.objects(kind).map_err(Failure::internal)?;
-    found.retain(|object| {
-        let labels: BTreeMap<String, String> = object
-            .value
-            .get("metadata")
-            .and_then(|metadata| metadata.get("labels"))
-            .and_then(|labels| serde_json::from_value(labels.clone()).ok())
-            .unwrap_or_default();
-        (listing.all_namespaces || object.namespace == namespace)
-            && (names.is_empty() || names.iter().any(|name| name == object.name.as_str()))
-            && selector.fits(&labels)
-    });
-    let missing: Vec<String> = names
-        .iter()
-        .filter(|name| !found.iter().any(|object| object.name.as_str() == *name))
-        .map(|name| format!("{}/{name}", kind.word()))
-        .collect();
-    if !missing.is_empty() && !options.ignore_not_found {
-        return Err(Failure::with_code(
-            NOT_FOUND,
-            format!("{} not found", missing.join(", ")),
-        ));
-    }
-    match &format {
-        Format::Name => {
-            for object in &found {
-                render::line(&format!("{}/{}", kind.word(), object.name))?;
-            }
-        }
-        Format::Table | Format::Wide => {
-            let rows: Vec<Vec<String>> = found
-                .iter()
-                .map(|object| {
-                    let count = ["data", "binaryData"]
-                        .iter()
-                        .filter_map(|field| object.value.get(*field)?.as_object())
-                        .fold(0_usize, |sum, entries| sum.saturating_add(entries.len()));
-                    let mut cells = vec![object.name.to_string()];
-                    if listing.all_namespaces {
-                        cells.insert(0, object.namespace.to_string());
-                    }
-                    if kind == ObjectKind::Secret {
-                        let secret_type = object.value.get("type").and_then(Value::as_str);
-                        cells.push(secret_type.unwrap_or("Opaque").to_owned());
-                    }
-                    cells.push(count.to_string());
-                    cells
-                })
-                .collect();
-            let mut headers = vec!["NAME"];
-            if listing.all_namespaces {
-                headers.insert(0, "NAMESPACE");
-            }
-            if kind == ObjectKind::Secret {
-                headers.push("TYPE");
-            }
-            headers.push("DATA");
-            if rows.is_empty() {
-                render::say(&format!("No resources found in {namespace} namespace."));
-            } else {
-                let headers = (!listing.no_headers).then_some(headers.as_slice());
-                render::line(&table(headers, &rows))?;
-            }
-        }
-        Format::Json | Format::Yaml | Format::JsonPath(_) => {
-            let items = found.into_iter().map(|object| object.value).collect();
-            print_values(&format, items, names.len() == 1)?;
-        }
-    }
-    Ok(0)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::cli::apply::storage;
 use crate::cli::failure::{Failure, NOT_FOUND};
 use crate::cli::options::{Down, Global, Removal, Rm, Validation};
 use crate::cli::selector::Selector;
@@ -15,7 +16,7 @@ use crate::runtime::client::Connection;
 use crate::runtime::control_socket;
 use crate::runtime::idmap::IdMap;
 use crate::runtime::inside;
-use crate::store::{Liveness, PodRecord, Store};
+use crate::store::{self, Liveness, PodRecord, Store};
 use crate::sys::process;
 use crate::wire::{Reply, Request};
 
@@ -25,6 +26,9 @@ enum Target {
     Pod(Namespace, ObjectName),
     Object(ObjectKind, Namespace, ObjectName),
 }
+
+/// A stored object.
+type Stored = (ObjectKind, Namespace, ObjectName);
 
 /// Performs `rm`.
 ///
@@ -74,12 +78,43 @@ pub(crate) fn down(global: &Global, options: &Down) -> Result<u8, Failure> {
                 PodName::Generated(_) => None,
             },
             Object::Data(data) => {
-                let namespace = data.namespace.unwrap_or_else(|| namespace.clone());
+                // Data stays until it is told to go.
+                if storage::is_storage(data.kind) && !options.removal.volumes {
+                    return None;
+                }
+                let namespace = if data.kind.is_namespaced() {
+                    data.namespace.unwrap_or_else(|| namespace.clone())
+                } else {
+                    store::Object::namespace_of_none()
+                };
                 Some(Target::Object(data.kind, namespace, data.name))
             }
         })
         .collect();
     remove_all(&store, targets, &options.removal)
+}
+
+/// Removes claims with their data.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn claims(
+    global: &Global,
+    names: &[String],
+    ignore_not_found: bool,
+) -> Result<u8, Failure> {
+    let namespace = input::namespace(global)?;
+    let store = input::open_store(global)?;
+    let word = ObjectKind::PersistentVolumeClaim.word();
+    let targets = names
+        .iter()
+        .map(|name| parse_target(&format!("{word}/{name}"), &namespace))
+        .collect::<Result<_, _>>()?;
+    let removal = Removal {
+        ignore_not_found,
+        ..Removal::default()
+    };
+    remove_all(&store, targets, &removal)
 }
 
 fn parse_target(text: &str, namespace: &Namespace) -> Result<Target, Failure> {
@@ -92,7 +127,14 @@ fn parse_target(text: &str, namespace: &Namespace) -> Result<Target, Failure> {
     })?;
     match super::get::kind(kind)? {
         super::get::Kind::Pod => Ok(Target::Pod(namespace.clone(), name)),
-        super::get::Kind::Object(kind) => Ok(Target::Object(kind, namespace.clone(), name)),
+        super::get::Kind::Object(kind) if kind.is_namespaced() => {
+            Ok(Target::Object(kind, namespace.clone(), name))
+        }
+        super::get::Kind::Object(kind) => Ok(Target::Object(
+            kind,
+            store::Object::namespace_of_none(),
+            name,
+        )),
     }
 }
 
@@ -113,6 +155,7 @@ fn remove_all(store: &Store, targets: Vec<Target>, removal: &Removal) -> Result<
     let grace = grace_ms(removal);
     let mut missing = Vec::new();
     let mut pods = Vec::new();
+    let mut objects: Vec<Stored> = Vec::new();
     for target in targets {
         match target {
             Target::Pod(namespace, name) => {
@@ -121,24 +164,43 @@ fn remove_all(store: &Store, targets: Vec<Target>, removal: &Removal) -> Result<
                     None => missing.push(format!("pod/{name}")),
                 }
             }
-            Target::Object(kind, namespace, name) => {
-                let was_there = store
-                    .remove_object(kind, &namespace, &name)
-                    .map_err(Failure::internal)?;
-                let shown = format!("{}/{name}", kind.word());
-                if was_there {
-                    render::line(&format!("{shown} deleted"))?;
-                } else {
-                    missing.push(shown);
-                }
-            }
+            Target::Object(kind, namespace, name) => objects.push((kind, namespace, name)),
         }
+    }
+    if removal.volumes {
+        // Which they are is read now: the pods' records go with them.
+        let claims = claims_of(&pods, &objects);
+        objects.extend(claims);
     }
     // All are asked before the first is waited for, so that their grace periods run together.
     let asked: Vec<_> = pods.iter().map(|pod| ask(store, pod, grace)).collect();
     for (pod, asked) in pods.iter().zip(asked) {
         finish(store, pod, asked, grace)?;
         render::line(&format!("pod/{} deleted", pod.record.name))?;
+    }
+    // After the pods, which use them; a volume after the claim that is bound to it.
+    objects.sort_by_key(|(kind, _, _)| *kind == ObjectKind::PersistentVolume);
+    let mut failed = None;
+    for (kind, namespace, name) in objects {
+        let removed = match kind {
+            ObjectKind::PersistentVolumeClaim => {
+                storage::remove_claim(store, &namespace, &name, false)
+            }
+            ObjectKind::PersistentVolume => storage::remove_volume(store, &name),
+            ObjectKind::ConfigMap | ObjectKind::Secret => store
+                .remove_object(kind, &namespace, &name)
+                .map_err(Failure::internal),
+        };
+        let shown = format!("{}/{name}", kind.word());
+        match removed {
+            Ok(true) => render::line(&format!("{shown} deleted"))?,
+            Ok(false) => missing.push(shown),
+            // One that is in use keeps no other from being removed.
+            Err(failure) => failed = failed.or(Some(failure)),
+        }
+    }
+    if let Some(failure) = failed {
+        return Err(failure);
     }
     if missing.is_empty() || removal.ignore_not_found {
         return Ok(0);
@@ -147,6 +209,21 @@ fn remove_all(store: &Store, targets: Vec<Target>, removal: &Removal) -> Result<
         NOT_FOUND,
         format!("{} not found", missing.join(", ")),
     ))
+}
+
+/// The claims of these pods that are not named yet.
+fn claims_of(pods: &[PodRecord], named: &[Stored]) -> Vec<Stored> {
+    let kind = ObjectKind::PersistentVolumeClaim;
+    let mut found: Vec<Stored> = Vec::new();
+    for pod in pods {
+        for claim in storage::claims_of_pod(pod) {
+            let stored = (kind, pod.record.namespace.clone(), claim);
+            if !named.contains(&stored) && !found.contains(&stored) {
+                found.push(stored);
+            }
+        }
+    }
+    found
 }
 
 /// Removes one pod.

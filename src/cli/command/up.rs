@@ -58,6 +58,7 @@ pub(crate) fn run(global: &Global, options: &Up) -> Result<u8, Failure> {
     if let Err(unmet) = met {
         let failure = explain(&fleet, unmet, wait);
         fleet.abandon();
+        prepared.undo_storage();
         return Err(failure);
     }
     fleet.adopt(options.rm)?;

@@ -3,6 +3,8 @@
 
 mod cp;
 mod image;
+mod rm;
+mod volume;
 
 use std::path::PathBuf;
 
@@ -10,6 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use cp::Cp;
 pub(crate) use image::{Image, ImageCommand, ImageOutput};
+pub(crate) use rm::{Down, Removal, Rm};
+pub(crate) use volume::{Volume, VolumeCommand};
 
 /// Runs Kubernetes Pods on this machine: no daemon, no root, nothing else installed.
 #[derive(Debug, Parser)]
@@ -88,6 +92,8 @@ pub(crate) enum Command {
     Validate(Validate),
     /// Pull, list, remove and load images
     Image(Image),
+    /// Claims and their data
+    Volume(Volume),
     /// Check what podrun needs of this machine
     Doctor,
     /// Remove ended pods and unused image data
@@ -200,46 +206,7 @@ pub(crate) struct Run {
     pub(crate) no_prefix: bool,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Removal {
-    /// Seconds between the stop signal and the kill, instead of what the pod says
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) grace_period: Option<u64>,
-    /// Kill at once
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Like `--grace-period=1`
-    #[arg(long)]
-    pub(crate) now: bool,
-    /// What is not there is no error
-    #[arg(long)]
-    pub(crate) ignore_not_found: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Down {
-    #[command(flatten)]
-    pub(crate) files: Files,
-    #[command(flatten)]
-    pub(crate) removal: Removal,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Rm {
-    /// Pods, or KIND/NAME
-    #[arg(value_name = "NAME")]
-    pub(crate) names: Vec<String>,
-    /// All pods of the namespace
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Pods with these labels
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
-    pub(crate) selector: Option<String>,
-    #[command(flatten)]
-    pub(crate) removal: Removal,
-}
-
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Listing {
     /// wide, json, yaml, name or jsonpath=TEMPLATE
     #[arg(short, long, value_name = "FORMAT")]
@@ -272,7 +239,7 @@ pub(crate) struct Ps {
 
 #[derive(Debug, Args)]
 pub(crate) struct Get {
-    /// pods, configmaps, secrets; or KIND/NAME
+    /// pods, configmaps, secrets, pvc, pv; or KIND/NAME
     #[arg(value_name = "KIND", required = true)]
     pub(crate) what: Vec<String>,
     /// What is not there is no error

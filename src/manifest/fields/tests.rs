@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, LabelSelectorRequirement, ObjectMeta,
+};
 use serde::de::value::Error;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
@@ -184,6 +186,35 @@ fn every_field_of_the_api_has_a_verdict() {
             names_of::<core::HostPathVolumeSource>(),
         ),
         (
+            "spec.volumes.persistentVolumeClaim",
+            names_of::<core::PersistentVolumeClaimVolumeSource>(),
+        ),
+        (
+            "spec.volumes.ephemeral",
+            names_of::<core::EphemeralVolumeSource>(),
+        ),
+        (
+            "spec.volumes.ephemeral.volumeClaimTemplate",
+            names_of::<core::PersistentVolumeClaimTemplate>(),
+        ),
+        (
+            "spec.volumes.ephemeral.volumeClaimTemplate.spec",
+            names_of::<core::PersistentVolumeClaimSpec>(),
+        ),
+        (
+            "spec.volumes.ephemeral.volumeClaimTemplate.spec.resources",
+            names_of::<core::VolumeResourceRequirements>(),
+        ),
+        (
+            "spec.volumes.ephemeral.volumeClaimTemplate.spec.selector",
+            names_of::<LabelSelector>(),
+        ),
+        (
+            "spec.volumes.ephemeral.volumeClaimTemplate.spec.selector.matchExpressions",
+            names_of::<LabelSelectorRequirement>(),
+        ),
+        ("spec.volumes.image", names_of::<core::ImageVolumeSource>()),
+        (
             "spec.volumes.projected",
             names_of::<core::ProjectedVolumeSource>(),
         ),
@@ -233,13 +264,30 @@ fn every_field_of_the_api_has_a_verdict() {
 }
 
 #[test]
-fn config_maps_and_secrets_have_a_verdict_for_every_field() {
-    for (names, table) in [
-        (names_of::<core::ConfigMap>(), CONFIG_MAP),
-        (names_of::<core::Secret>(), SECRET),
-    ] {
+fn the_other_kinds_have_a_verdict_for_every_field() {
+    let top = |table: &[Field], names: BTreeSet<&'static str>| {
         let known: BTreeSet<&str> = table.iter().map(|field| field.name).collect();
         let kind = BTreeSet::from(["apiVersion", "kind"]);
         assert_eq!(known, names.union(&kind).copied().collect());
+    };
+    top(CONFIG_MAP, names_of::<core::ConfigMap>());
+    top(SECRET, names_of::<core::Secret>());
+    top(
+        PERSISTENT_VOLUME_CLAIM,
+        names_of::<core::PersistentVolumeClaim>(),
+    );
+    top(PERSISTENT_VOLUME, names_of::<core::PersistentVolume>());
+    let mut tables = Vec::new();
+    collect("", PERSISTENT_VOLUME, &mut tables);
+    for (path, names) in [
+        ("spec", names_of::<core::PersistentVolumeSpec>()),
+        ("spec.claimRef", names_of::<core::ObjectReference>()),
+        ("spec.hostPath", names_of::<core::HostPathVolumeSource>()),
+        ("spec.local", names_of::<core::LocalVolumeSource>()),
+    ] {
+        let mut below = tables.iter();
+        let (_, table) = below.find(|(known, _)| known == path).unwrap();
+        let known: BTreeSet<&str> = table.iter().map(|field| field.name).collect();
+        assert_eq!(known, names, "{path}");
     }
 }

@@ -18,83 +18,13 @@ use std::path::PathBuf;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use serde_json::Value;
 
-use super::problem::{Positions, Problem, Severity};
+use super::problem::{Positions, Problem};
+use super::rules::Rules;
 use super::{CheckedPod, PodName, defaults, kinds};
 use crate::names::{check_dns_label, check_dns_subdomain};
 
 /// `validatePodSpec`: `activeDeadlineSeconds` is an int64, checked as an int32.
 const MAX_DEADLINE: i64 = 2_147_483_647;
-
-/// The largest id the API takes (`runAsUser` is an int64, checked as a positive int32).
-const MAX_ID: i64 = 2_147_483_647;
-
-struct Rules<'a> {
-    places: &'a Positions,
-    problems: &'a mut Vec<Problem>,
-}
-
-impl Rules<'_> {
-    fn error(&mut self, path: &str, message: impl Into<String>) {
-        self.problems
-            .push(self.places.problem(Severity::Error, path, message, None));
-    }
-
-    fn error_hint(&mut self, path: &str, message: impl Into<String>, hint: impl Into<String>) {
-        let hint = Some(hint.into());
-        self.problems
-            .push(self.places.problem(Severity::Error, path, message, hint));
-    }
-
-    fn note(&mut self, path: &str, message: impl Into<String>) {
-        self.problems
-            .push(self.places.problem(Severity::Note, path, message, None));
-    }
-
-    fn one_of(&mut self, path: &str, value: Option<&String>, allowed: &[&str]) {
-        let Some(value) = value else { return };
-        if !allowed.contains(&value.as_str()) {
-            let message = format!(
-                "`{}` is not one of {}",
-                value.escape_debug(),
-                allowed.join(", ")
-            );
-            self.error(path, message);
-        }
-    }
-
-    /// As [`Self::one_of`], for a field that must be there.
-    fn required_one_of(&mut self, path: &str, value: &String, allowed: &[&str]) {
-        if value.is_empty() {
-            let message = format!("is required: one of {}", allowed.join(", "));
-            self.error(path, message);
-        } else {
-            self.one_of(path, Some(value), allowed);
-        }
-    }
-
-    fn between(&mut self, path: &str, value: i64, least: i64, most: i64) {
-        if !(least..=most).contains(&value) {
-            self.error(path, format!("must be between {least} and {most}"));
-        }
-    }
-
-    fn id(&mut self, path: &str, value: Option<i64>) {
-        if let Some(id) = value {
-            self.between(path, id, 0, MAX_ID);
-        }
-    }
-
-    /// Whether a field is in the file, even if its value was of no use.
-    fn is_written(&self, path: &str) -> bool {
-        self.places.places.contains_key(path)
-    }
-
-    fn plain_text(&mut self, path: &str, text: &str) {
-        if text.contains('\0') {
-            self.error(path, "contains a NUL byte");
-        }
-    }
-}
 
 pub(super) fn check(
     value: Value,

@@ -55,6 +55,12 @@ pub(super) fn check_pod(spec: &PodSpec, rules: &mut Rules<'_>) {
     for (index, group) in security.supplemental_groups.iter().flatten().enumerate() {
         rules.id(&format!("{path}.supplementalGroups[{index}]"), Some(*group));
     }
+    rules.id(&format!("{path}.fsGroup"), security.fs_group);
+    rules.one_of(
+        &format!("{path}.fsGroupChangePolicy"),
+        security.fs_group_change_policy.as_ref(),
+        &["Always", "OnRootMismatch"],
+    );
     rules.one_of(
         &format!("{path}.supplementalGroupsPolicy"),
         security.supplemental_groups_policy.as_ref(),

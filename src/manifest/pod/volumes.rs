@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
 
 use super::{Rules, projections};
-use crate::manifest::parse_quantity;
-use crate::names::check_dns_label;
+use crate::manifest::{parse_quantity, storage};
+use crate::names::{check_dns_label, check_dns_subdomain};
 
 /// `ValidateVolumes`.
 pub(super) fn check(spec: &PodSpec, rules: &mut Rules<'_>) {
@@ -30,11 +30,26 @@ pub(super) fn check(spec: &PodSpec, rules: &mut Rules<'_>) {
             volume.secret.is_some(),
             volume.downward_api.is_some(),
             volume.projected.is_some(),
+            volume.persistent_volume_claim.is_some(),
+            volume.ephemeral.is_some(),
+            volume.image.is_some(),
         ];
         if sources.into_iter().filter(|is_given| *is_given).count() > 1 {
             rules.error(&path, "has more than one source");
         }
         projections::check(&path, volume, rules);
+        check_claims(&path, volume, rules);
+        if let Some(image) = &volume.image {
+            let at = format!("{path}.image.reference");
+            if image.reference.as_deref().unwrap_or_default().is_empty() {
+                rules.error(&at, "is required");
+            }
+            rules.one_of(
+                &format!("{path}.image.pullPolicy"),
+                image.pull_policy.as_ref(),
+                &["Always", "IfNotPresent", "Never"],
+            );
+        }
         if let Some(empty) = &volume.empty_dir {
             match empty.medium.as_deref() {
                 None | Some("" | "Memory") => {}
@@ -73,6 +88,25 @@ pub(super) fn check(spec: &PodSpec, rules: &mut Rules<'_>) {
                     "BlockDevice",
                 ],
             );
+        }
+    }
+}
+
+/// `validatePersistentClaimVolumeSource` and `validateEphemeralVolumeSource`.
+fn check_claims(path: &str, volume: &Volume, rules: &mut Rules<'_>) {
+    if let Some(claim) = &volume.persistent_volume_claim {
+        let at = format!("{path}.persistentVolumeClaim.claimName");
+        if claim.claim_name.is_empty() {
+            rules.error(&at, "is required");
+        } else if let Err(error) = check_dns_subdomain(&claim.claim_name) {
+            rules.error(&at, error.rule);
+        }
+    }
+    if let Some(ephemeral) = &volume.ephemeral {
+        let at = format!("{path}.ephemeral.volumeClaimTemplate");
+        match &ephemeral.volume_claim_template {
+            Some(template) => storage::check_claim(&format!("{at}.spec"), &template.spec, rules),
+            None => rules.error(&at, "is required"),
         }
     }
 }

@@ -17,8 +17,8 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::{
-    BackOff, ContainerPlan, EtcFiles, Filter, Filters, Network, Objects, PLAN_VERSION, PodPlan,
-    PresentImage, PublishedPort, RestartPolicy, Role, VolumePlan, VolumeSource, files,
+    BackOff, Claims, ContainerPlan, EtcFiles, Filter, Filters, Network, Objects, PLAN_VERSION,
+    PodPlan, PresentImage, PublishedPort, RestartPolicy, Role, VolumePlan, files,
 };
 use crate::manifest::sysctl_path;
 use crate::names::{ContainerName, Namespace, ObjectName, PodUid};
@@ -67,6 +67,8 @@ pub struct Input<'a> {
     pub images: &'a BTreeMap<String, PresentImage>,
     /// The `ConfigMap`s and Secrets that it names, as far as they exist.
     pub objects: &'a Objects,
+    /// The claims that it names, as far as they exist.
+    pub claims: &'a Claims,
     /// The machine.
     pub host: &'a HostFacts,
     /// `--publish`.
@@ -204,6 +206,7 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
             .flatten()
             .map(|gate| gate.condition_type.clone())
             .collect(),
+        fs_group: security::fs_group(spec),
         volumes,
         containers,
         restart_policy: spec
@@ -229,8 +232,8 @@ pub fn projected_volumes(input: &Input<'_>) -> Result<Vec<VolumePlan>, Vec<PlanP
     let planned = volumes
         .flatten()
         .enumerate()
+        .filter(|(_, volume)| projection::is_projected(volume))
         .filter_map(|(index, volume)| volume::plan(index, volume, input, &mut problems))
-        .filter(|volume| matches!(volume.source, VolumeSource::Projected { .. }))
         .collect();
     if problems.is_empty() {
         Ok(planned)
@@ -382,6 +385,7 @@ mod tests {
             folder: None,
             images: &BTreeMap::from([("i".to_owned(), image)]),
             objects: &objects,
+            claims: &Claims::new(),
             host: &host,
             publish: &[],
             back_off: BackOff::default(),

@@ -14,6 +14,14 @@ use crate::plan::{FileContent, ProjectedFile};
 /// `ConfigMapVolumeSourceDefaultMode` and its like.
 const DEFAULT_MODE: i32 = 0o644;
 
+/// Whether podrun writes this volume's files.
+pub(super) const fn is_projected(volume: &Volume) -> bool {
+    volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some()
+}
+
 /// The files of a volume; nothing for a volume of another kind.
 pub(super) fn files(
     path: &str,
@@ -123,30 +131,28 @@ impl Tree<'_> {
         mode: Option<i32>,
         facts: &Facts<'_>,
     ) {
-        let reference = if let Some(map) = &source.config_map {
-            Reference {
+        let (field, reference) = if let Some(map) = &source.config_map {
+            let reference = Reference {
                 name_field: "name",
                 kind: ObjectKind::ConfigMap,
                 name: &map.name,
                 items: map.items.as_deref(),
                 optional: map.optional,
-            }
+            };
+            ("configMap", reference)
         } else if let Some(secret) = &source.secret {
-            Reference {
+            let reference = Reference {
                 name_field: "name",
                 kind: ObjectKind::Secret,
                 name: &secret.name,
                 items: secret.items.as_deref(),
                 optional: secret.optional,
-            }
+            };
+            ("secret", reference)
         } else {
             let items = source.downward_api.iter().flat_map(|source| &source.items);
             let items: Vec<DownwardAPIVolumeFile> = items.flatten().cloned().collect();
             return self.add_fields(&format!("{path}.downwardAPI"), &items, mode, facts);
-        };
-        let field = match reference.kind {
-            ObjectKind::ConfigMap => "configMap",
-            ObjectKind::Secret => "secret",
         };
         self.add_object(&format!("{path}.{field}"), &reference, mode, facts);
     }

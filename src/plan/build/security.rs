@@ -5,7 +5,9 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, SeccompProfile};
 
 use super::{Input, PlanProblem, problem};
 use crate::manifest::Capability;
-use crate::plan::{DEFAULT_CAPABILITIES, Filter, GroupsPolicy, Seccomp, SecurityPlan, UserPlan};
+use crate::plan::{
+    DEFAULT_CAPABILITIES, Filter, FsGroup, GroupsPolicy, Seccomp, SecurityPlan, UserPlan,
+};
 
 /// Plans the security of a container that is written at `path`.
 pub(super) fn plan(
@@ -117,6 +119,15 @@ fn say(problems: &mut Vec<PlanProblem>, problem: PlanProblem) {
     }
 }
 
+/// The group of the pod's volumes.
+pub(super) fn fs_group(spec: &PodSpec) -> Option<FsGroup> {
+    let pods = spec.security_context.as_ref()?;
+    Some(FsGroup {
+        gid: u32::try_from(pods.fs_group?).ok()?,
+        only_on_root_mismatch: pods.fs_group_change_policy.as_deref() == Some("OnRootMismatch"),
+    })
+}
+
 /// Who a container runs as; ids that do not exist for this user are refused.
 pub(super) fn user(
     path: &str,
@@ -163,7 +174,7 @@ pub(super) fn user(
     let groups = pods
         .and_then(|s| s.supplemental_groups.as_deref())
         .unwrap_or_default();
-    let supplemental_groups: Vec<u32> = groups
+    let mut supplemental_groups: Vec<u32> = groups
         .iter()
         .enumerate()
         .filter_map(|(index, group)| {
@@ -173,6 +184,13 @@ pub(super) fn user(
             )
         })
         .collect();
+    // With every policy (`kuberuntime_container_linux.go`).
+    if let Some(fs_group) = pods.and_then(|s| s.fs_group)
+        && let Some(gid) = id("spec.securityContext.fsGroup".to_owned(), fs_group)
+        && !supplemental_groups.contains(&gid)
+    {
+        supplemental_groups.push(gid);
+    }
     let policy = match pods.and_then(|s| s.supplemental_groups_policy.as_deref()) {
         Some("Strict") => GroupsPolicy::Strict,
         Some(_) | None => GroupsPolicy::Merge,
@@ -180,7 +198,8 @@ pub(super) fn user(
     // user_namespaces(7): with a map of one id `setgroups(2)` is denied.
     if id_count == Some(1) {
         for (field, is_set) in [
-            ("supplementalGroups", !supplemental_groups.is_empty()),
+            ("fsGroup", pods.is_some_and(|s| s.fs_group.is_some())),
+            ("supplementalGroups", !groups.is_empty()),
             ("supplementalGroupsPolicy", policy == GroupsPolicy::Strict),
         ] {
             if is_set {

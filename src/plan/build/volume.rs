@@ -2,12 +2,12 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use k8s_openapi::api::core::v1::Volume;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Volume};
 
 use super::{Input, PlanProblem, problem, projection};
 use crate::manifest::parse_quantity;
 use crate::names::VolumeName;
-use crate::plan::{HostPathType, VolumePlan, VolumeSource};
+use crate::plan::{HostPathType, RootSource, VolumePlan, VolumeSource, storage};
 
 pub(super) fn plan(
     index: usize,
@@ -25,6 +25,35 @@ pub(super) fn plan(
     };
     let source = if let Some(files) = projection::files(&path, volume, input, problems) {
         VolumeSource::Projected { files }
+    } else if let Some(claim) = &volume.persistent_volume_claim {
+        claimed(&path, claim, input, problems)?
+    } else if volume.ephemeral.is_some() {
+        let name = storage::ephemeral_name(input.name.as_str(), &volume.name);
+        if input.claims.contains_key(&name) {
+            let message = format!("persistentvolumeclaim `{name}` was not made for this pod");
+            problems.push(problem(format!("{path}.ephemeral"), message));
+        }
+        VolumeSource::EphemeralClaim
+    } else if let Some(image) = &volume.image {
+        let reference = image.reference.as_deref().unwrap_or_default();
+        let at = format!("{path}.image.reference");
+        match input.images.get(reference).map(|image| &image.root) {
+            Some(RootSource::Layers(layers)) => VolumeSource::Image {
+                layers: layers.clone(),
+            },
+            Some(RootSource::Host) => {
+                problems.push(PlanProblem {
+                    path: at,
+                    message: "the machine's own root is not an image".to_owned(),
+                    hint: Some("use a hostPath".to_owned()),
+                });
+                return None;
+            }
+            None => {
+                problems.push(problem(at, format!("`{reference}` is not present")));
+                return None;
+            }
+        }
     } else if let Some(host) = &volume.host_path {
         let wanted = PathBuf::from(&host.path);
         let absolute = if wanted.is_absolute() {
@@ -74,6 +103,39 @@ pub(super) fn plan(
         }
     };
     Some(VolumePlan { name, source })
+}
+
+fn claimed(
+    path: &str,
+    claim: &PersistentVolumeClaimVolumeSource,
+    input: &Input<'_>,
+    problems: &mut Vec<PlanProblem>,
+) -> Option<VolumeSource> {
+    let name = &claim.claim_name;
+    let (message, hint) = match input.claims.get(name) {
+        Some(Ok(bound)) => {
+            return Some(VolumeSource::Claim {
+                path: bound.path.clone(),
+                kind: bound.kind,
+                read_only: claim.read_only == Some(true),
+                takes_group: bound.takes_group,
+            });
+        }
+        Some(Err(why)) => (
+            format!("persistentvolumeclaim `{name}` is not bound: {why}"),
+            "`podrun get pv` shows what there is",
+        ),
+        None => (
+            format!("persistentvolumeclaim `{name}` not found"),
+            "add a PersistentVolumeClaim of this name and namespace to the files",
+        ),
+    };
+    problems.push(PlanProblem {
+        path: format!("{path}.persistentVolumeClaim.claimName"),
+        message,
+        hint: Some(hint.to_owned()),
+    });
+    None
 }
 
 /// Removes `.` and `..` by the text, as a shell's `cd -L` does.

@@ -241,7 +241,7 @@ impl Pod {
         watched.map_err(|error| error.to_string())?;
         // While pause makes the namespaces.
         self.cgroup = cgroups::make(&self.plan, self.runtime_dir.as_fd())?;
-        sandbox::prepare(&self.plan, &self.places)?;
+        sandbox::prepare(&self.plan, &self.places, self.ids)?;
         let listener = control::open(self.runtime_dir.as_fd(), &self.plan.uid)
             .map_err(|error| format!("the pod's control socket: {error}"))?;
         self.watch

@@ -26,6 +26,7 @@ impl Pod {
         };
         let updates: Vec<VolumePlan> = sealed::unseal(sealed, MAX_UPDATE)
             .map_err(|error| format!("the volumes cannot be read: {error}"))?;
+        let gid = self.plan.fs_group.map(|group| group.gid);
         for update in updates {
             let VolumeSource::Projected { files } = &update.source else {
                 continue;
@@ -37,7 +38,7 @@ impl Pod {
             if !matches!(known.source, VolumeSource::Projected { .. }) || *known == update {
                 continue;
             }
-            volume::write_files(&self.places.pod_dir, &known.name, files)
+            volume::write_files(&self.places.pod_dir, &known.name, files, gid)
                 .map_err(|error| format!("volume `{}`: {error}", known.name))?;
             known.source = update.source;
         }

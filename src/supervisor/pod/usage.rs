@@ -33,6 +33,9 @@ fn limited(plan: &PodPlan) -> impl Iterator<Item = (&VolumePlan, u64)> {
             VolumeSource::EmptyDirDisk { size_limit: None }
             | VolumeSource::EmptyDirMemory { .. }
             | VolumeSource::HostPath { .. }
+            | VolumeSource::Claim { .. }
+            | VolumeSource::EphemeralClaim
+            | VolumeSource::Image { .. }
             | VolumeSource::Projected { .. } => None,
         })
 }

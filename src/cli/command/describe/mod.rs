@@ -1,10 +1,14 @@
 //! `podrun describe`: all that is known of a pod, for people, in kubectl's layout
 //! (`describePod` of k8s.io/kubectl/pkg/describe).
 
+mod storage;
+
 use std::fmt::Write;
 
 use serde_json::Value;
 
+use self::storage::{claim, persistent_volume};
+use crate::cli::apply::storage::users;
 use crate::cli::command::{events, get};
 use crate::cli::failure::{Failure, NOT_FOUND};
 use crate::cli::options::{Describe, Global};
@@ -50,7 +54,7 @@ pub(crate) fn run(global: &Global, options: &Describe) -> Result<u8, Failure> {
         get::Kind::Object(kind) => {
             let namespace = input::namespace(global)?;
             let mut found = store.objects(kind).map_err(Failure::internal)?;
-            found.retain(|object| object.namespace == namespace);
+            found.retain(|object| !kind.is_namespaced() || object.namespace == namespace);
             for name in &names {
                 if !found.iter().any(|object| object.name.as_str() == *name) {
                     let missing = format!("{}/{name} not found", kind.word());
@@ -58,7 +62,16 @@ pub(crate) fn run(global: &Global, options: &Describe) -> Result<u8, Failure> {
                 }
             }
             found.retain(|object| names.is_empty() || names.contains(&object.name.as_str()));
-            texts.extend(found.iter().map(data));
+            for object in &found {
+                texts.push(match kind {
+                    ObjectKind::ConfigMap | ObjectKind::Secret => data(object),
+                    ObjectKind::PersistentVolumeClaim => {
+                        let (namespace, name) = (&object.namespace, &object.name);
+                        claim(object, &users(&store, namespace, name)?)
+                    }
+                    ObjectKind::PersistentVolume => persistent_volume(object),
+                });
+            }
         }
     }
     if texts.is_empty() {

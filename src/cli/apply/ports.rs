@@ -1,0 +1,107 @@
+//! The host's side of published ports.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::cli::failure::{Failure, INVALID};
+use crate::names::ObjectName;
+use crate::net::listen;
+use crate::plan::{PodPlan, Protocol, PublishedPort};
+
+/// Opens the host's side of the published ports; a port 0 becomes the one the kernel chose.
+pub(super) fn open_ports(plan: &mut PodPlan) -> Result<Vec<std::os::fd::OwnedFd>, Failure> {
+    let mut sockets = Vec::new();
+    for port in &mut plan.ports {
+        match listen::open(port) {
+            Ok((socket, number)) => {
+                port.host_port = number;
+                sockets.push(socket);
+            }
+            Err(error) => return Err(port_failure(&plan.name, port, &error)),
+        }
+    }
+    Ok(sockets)
+}
+
+fn port_failure(name: &ObjectName, port: &PublishedPort, error: &std::io::Error) -> Failure {
+    let protocol = match port.protocol {
+        Protocol::Tcp => "TCP",
+        Protocol::Udp => "UDP",
+    };
+    let place = std::net::SocketAddr::new(port.host_ip, port.host_port);
+    let start = format!("pod/{name}: {protocol} port {place} of the host");
+    match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => Failure::with_code(INVALID, format!("{start} is in use"))
+            .hinted("choose another hostPort, or end what listens there (`ss -ltnup` shows it)"),
+        Some(libc::EACCES) => {
+            Failure::with_code(INVALID, format!("{start} may not be opened by this user")).hinted(
+                "ports below net.ipv4.ip_unprivileged_port_start (1024) are root's; choose a higher one",
+            )
+        }
+        Some(libc::EADDRNOTAVAIL) => {
+            Failure::with_code(INVALID, format!("{start}: the host has no such address"))
+        }
+        _ => Failure::with_code(INVALID, format!("{start} cannot be opened: {error}")),
+    }
+}
+
+/// `[IP:]HOST:CTR[/udp]`
+pub(super) fn parse_publish(text: &str) -> Result<PublishedPort, Failure> {
+    let bad = || {
+        Failure::with_code(
+            2,
+            format!("--publish: `{}` is not a port", text.escape_debug()),
+        )
+        .hinted("write HOST:CTR or IP:HOST:CTR, with `/udp` for UDP")
+    };
+    let (ports, protocol) = match text.rsplit_once('/') {
+        None => (text, Protocol::Tcp),
+        Some((ports, "tcp" | "TCP")) => (ports, Protocol::Tcp),
+        Some((ports, "udp" | "UDP")) => (ports, Protocol::Udp),
+        Some(_) => return Err(bad()),
+    };
+    let (rest, container) = ports.rsplit_once(':').ok_or_else(bad)?;
+    let (ip, host) = match rest.rsplit_once(':') {
+        None => (None, rest),
+        Some((ip, host)) => (Some(ip.trim_start_matches('[').trim_end_matches(']')), host),
+    };
+    let host_ip = match ip {
+        None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Some(ip) => ip.parse().map_err(|_| bad())?,
+    };
+    Ok(PublishedPort {
+        host_ip,
+        host_port: host.parse().map_err(|_| bad())?,
+        container_port: container
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(bad)?,
+        protocol,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_ports_have_an_address_and_a_protocol_or_not() {
+        let port = parse_publish("8080:80").unwrap();
+        assert_eq!(
+            (port.host_port, port.container_port, port.protocol),
+            (8080, 80, Protocol::Tcp)
+        );
+        let port = parse_publish("127.0.0.1:53:5353/udp").unwrap();
+        assert_eq!(
+            (port.host_ip.to_string().as_str(), port.protocol),
+            ("127.0.0.1", Protocol::Udp)
+        );
+        assert_eq!(
+            parse_publish("[::1]:1:2").unwrap().host_ip.to_string(),
+            "::1"
+        );
+        for bad in ["80", "a:80", "80:0", "1:2/sctp", "x:1:2", "70000:1"] {
+            assert!(parse_publish(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! How a broken rule is said.
+
+use super::problem::{Positions, Problem, Severity};
+
+/// The largest id the API takes (`runAsUser` is an int64, checked as a positive int32).
+const MAX_ID: i64 = 2_147_483_647;
+
+/// The rules of one object: what is wrong goes to the problems, with its place.
+pub(super) struct Rules<'a> {
+    pub(super) places: &'a Positions,
+    pub(super) problems: &'a mut Vec<Problem>,
+}
+
+impl Rules<'_> {
+    pub(super) fn error(&mut self, path: &str, message: impl Into<String>) {
+        self.problems
+            .push(self.places.problem(Severity::Error, path, message, None));
+    }
+
+    pub(super) fn error_hint(
+        &mut self,
+        path: &str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let hint = Some(hint.into());
+        self.problems
+            .push(self.places.problem(Severity::Error, path, message, hint));
+    }
+
+    pub(super) fn note(&mut self, path: &str, message: impl Into<String>) {
+        self.problems
+            .push(self.places.problem(Severity::Note, path, message, None));
+    }
+
+    pub(super) fn one_of(&mut self, path: &str, value: Option<&String>, allowed: &[&str]) {
+        let Some(value) = value else { return };
+        if !allowed.contains(&value.as_str()) {
+            let message = format!(
+                "`{}` is not one of {}",
+                value.escape_debug(),
+                allowed.join(", ")
+            );
+            self.error(path, message);
+        }
+    }
+
+    /// As [`Self::one_of`], for a field that must be there.
+    pub(super) fn required_one_of(&mut self, path: &str, value: &String, allowed: &[&str]) {
+        if value.is_empty() {
+            let message = format!("is required: one of {}", allowed.join(", "));
+            self.error(path, message);
+        } else {
+            self.one_of(path, Some(value), allowed);
+        }
+    }
+
+    pub(super) fn between(&mut self, path: &str, value: i64, least: i64, most: i64) {
+        if !(least..=most).contains(&value) {
+            self.error(path, format!("must be between {least} and {most}"));
+        }
+    }
+
+    pub(super) fn id(&mut self, path: &str, value: Option<i64>) {
+        if let Some(id) = value {
+            self.between(path, id, 0, MAX_ID);
+        }
+    }
+
+    /// Whether a field is in the file, even if its value was of no use.
+    pub(super) fn is_written(&self, path: &str) -> bool {
+        self.places.places.contains_key(path)
+    }
+
+    pub(super) fn plain_text(&mut self, path: &str, text: &str) {
+        if text.contains('\0') {
+            self.error(path, "contains a NUL byte");
+        }
+    }
+}
