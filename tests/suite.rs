@@ -51,6 +51,8 @@ mod command_line;
 mod copy;
 #[path = "suite/die_together.rs"]
 mod die_together;
+#[path = "suite/env_files.rs"]
+mod env_files;
 #[path = "suite/environment.rs"]
 mod environment;
 #[path = "suite/exec.rs"]

@@ -362,7 +362,14 @@ const ENV_SOURCE: &[Field] = &[
     works("secretKeyRef", Kind::Object(KEY_REF)),
     works("fieldRef", Kind::Object(FIELD_REF)),
     works("resourceFieldRef", Kind::Object(RESOURCE_REF)),
-    not_yet("fileKeyRef"),
+    works("fileKeyRef", Kind::Object(FILE_KEY_REF)),
+];
+
+const FILE_KEY_REF: &[Field] = &[
+    works("volumeName", Kind::Text),
+    works("path", Kind::Text),
+    works("key", Kind::Text),
+    works("optional", Kind::Bool),
 ];
 
 const KEY_REF: &[Field] = &[

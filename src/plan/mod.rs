@@ -2,6 +2,7 @@
 
 mod build;
 mod command;
+mod env_file;
 mod files;
 mod image_config;
 mod life;
@@ -14,6 +15,7 @@ mod storage;
 mod user;
 
 pub use build::{HostFacts, Input, PlanProblem, build, build_ephemeral, projected_volumes};
+pub use env_file::{EnvFile, MAX_ENV_FILE, value_in};
 pub use image_config::*;
 pub use life::*;
 pub use objects::{ObjectData, Objects, named_objects, objects_of_volumes};

@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Console, ContainerRestart, Filter, Hooks, Probes, Resources, Role, SecurityPlan,
+    Console, ContainerRestart, EnvFile, Filter, Hooks, Probes, Resources, Role, SecurityPlan,
     TerminationMessage,
 };
 use crate::names::{ContainerName, Namespace, ObjectName, PodUid, VolumeName};
@@ -265,6 +265,8 @@ pub struct ContainerPlan {
     /// Image ENV, then PATH and HOSTNAME defaults, then the pod's; in order, no name twice.
     /// HOME is added at the start from the user's passwd entry when it is not here.
     pub env: Vec<(String, String)>,
+    /// The values in `env` and `argv` that are read from files when it starts.
+    pub env_files: Vec<EnvFile>,
     /// Absolute path inside the container; created when missing.
     pub working_dir: String,
     /// Who it runs as; names are resolved against the image's passwd and group at the start.

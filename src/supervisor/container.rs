@@ -55,6 +55,8 @@ pub(super) struct Live {
     attempt: u32,
     /// Of earlier runs.
     oom_kills: u64,
+    /// The plan with what was read for this run, if anything was.
+    pub(super) resolved: Option<Box<ContainerPlan>>,
 }
 
 /// Whether a container that is being built may execute its command.
@@ -175,6 +177,7 @@ pub(super) fn start(
                 logs: places.logs(name),
                 attempt,
                 oom_kills,
+                resolved: None,
             })
         }
         Cloned::Child => {

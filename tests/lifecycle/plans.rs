@@ -56,6 +56,7 @@ fn container(name: &str, role: Role) -> ContainerPlan {
         read_only_root: false,
         argv: vec!["command".to_owned()],
         env: Vec::new(),
+        env_files: Vec::new(),
         working_dir: "/".to_owned(),
         user: UserPlan::default(),
         security: SecurityPlan::default(),

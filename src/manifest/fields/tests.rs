@@ -96,6 +96,10 @@ fn every_field_of_the_api_has_a_verdict() {
             names_of::<core::ObjectFieldSelector>(),
         ),
         (
+            "CONTAINER.env.valueFrom.fileKeyRef",
+            names_of::<core::FileKeySelector>(),
+        ),
+        (
             "CONTAINER.env.valueFrom.resourceFieldRef",
             names_of::<core::ResourceFieldSelector>(),
         ),

@@ -85,7 +85,7 @@ fn check_container(path: &str, container: &Container, spec: &PodSpec, rules: &mu
             rules.plain_text(&format!("{path}.{field}[{index}]"), text);
         }
     }
-    env::check(path, container, rules);
+    env::check(path, container, spec, rules);
     resources::check(path, container, rules);
     security::check_container(path, container, rules);
     volumes::check_mounts(path, container, spec, rules);

@@ -1,7 +1,7 @@
 //! A container's environment (validation.go `ValidateEnv`, `validateEnvFrom`).
 
 use k8s_openapi::api::core::v1::{
-    Container, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector,
+    Container, EnvVarSource, FileKeySelector, ObjectFieldSelector, PodSpec, ResourceFieldSelector,
 };
 
 use super::Rules;
@@ -43,7 +43,10 @@ const RESOURCES: &[&str] = &[
 /// `IsConfigMapKey`.
 const MAX_KEY: usize = 253;
 
-pub(super) fn check(path: &str, container: &Container, rules: &mut Rules<'_>) {
+/// The longest key of a file, in bytes (KEP-3721).
+const MAX_FILE_KEY: usize = 128;
+
+pub(super) fn check(path: &str, container: &Container, spec: &PodSpec, rules: &mut Rules<'_>) {
     for (index, variable) in container.env.iter().flatten().enumerate() {
         let path = format!("{path}.env[{index}]");
         if variable.name.is_empty() {
@@ -58,7 +61,7 @@ pub(super) fn check(path: &str, container: &Container, rules: &mut Rules<'_>) {
             if !value.is_empty() {
                 rules.error(&path, "may not be set together with `value`");
             }
-            check_source(&path, source, rules);
+            check_source(&path, source, spec, rules);
         }
     }
     for (index, source) in container.env_from.iter().flatten().enumerate() {
@@ -111,8 +114,45 @@ pub(super) fn check_key(path: &str, key: &str, rules: &mut Rules<'_>) {
     }
 }
 
+/// `validateFileKeySelector`. A file of another kind of volume is not read (KEP-3721).
+fn check_file(path: &str, file: &FileKeySelector, spec: &PodSpec, rules: &mut Rules<'_>) {
+    let mut volumes = spec.volumes.iter().flatten();
+    let volume = volumes.find(|volume| volume.name == file.volume_name);
+    let at = format!("{path}.volumeName");
+    match volume {
+        None => rules.error(
+            &at,
+            format!(
+                "the pod has no volume `{}`",
+                file.volume_name.escape_debug()
+            ),
+        ),
+        Some(volume) if volume.empty_dir.is_none() => {
+            rules.error(&at, "must be the name of an emptyDir");
+        }
+        Some(_) => {}
+    }
+    let at = format!("{path}.path");
+    rules.plain_text(&at, &file.path);
+    if file.path.is_empty() {
+        rules.error(&at, "is required");
+    } else if file.path.starts_with('/') {
+        rules.error(&at, "must be a relative path");
+    } else if file.path.split('/').any(|name| name == "..") {
+        rules.error(&at, "must not contain '..'");
+    }
+    let at = format!("{path}.key");
+    if file.key.is_empty() {
+        rules.error(&at, "is required");
+    } else if file.key.len() > MAX_FILE_KEY {
+        rules.error(&at, format!("must be at most {MAX_FILE_KEY} characters"));
+    } else {
+        check_name(&at, &file.key, rules);
+    }
+}
+
 /// `validateEnvVarValueFrom`.
-fn check_source(path: &str, source: &EnvVarSource, rules: &mut Rules<'_>) {
+fn check_source(path: &str, source: &EnvVarSource, spec: &PodSpec, rules: &mut Rules<'_>) {
     if let Some(field) = &source.field_ref {
         check_field(
             &format!("{path}.fieldRef"),
@@ -132,20 +172,21 @@ fn check_source(path: &str, source: &EnvVarSource, rules: &mut Rules<'_>) {
         check_object(&format!("{path}.secretKeyRef.name"), &secret.name, rules);
         check_key(&format!("{path}.secretKeyRef.key"), &secret.key, rules);
     }
+    if let Some(file) = &source.file_key_ref {
+        check_file(&format!("{path}.fileKeyRef"), file, spec, rules);
+    }
     let given = [
+        source.file_key_ref.is_some(),
         source.field_ref.is_some(),
         source.resource_field_ref.is_some(),
         source.config_map_key_ref.is_some(),
         source.secret_key_ref.is_some(),
     ];
-    // One that is refused by name is written all the same.
-    let is_refused = rules.is_written(&format!("{path}.fileKeyRef"));
     match given.into_iter().filter(|is_given| *is_given).count() {
-        0 if is_refused => {}
         0 => rules.error(
             path,
             "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, \
-             `secretKeyRef`",
+             `secretKeyRef`, `fileKeyRef`",
         ),
         1 => {}
         _ => rules.error(path, "may not have more than one source"),
@@ -259,7 +300,7 @@ mod tests {
             (
                 "",
                 ": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, \
-                 `secretKeyRef`",
+                 `secretKeyRef`, `fileKeyRef`",
             ),
             (
                 "configMapKeyRef: {name: m, key: k}, secretKeyRef: {name: s, key: k}",

@@ -49,7 +49,10 @@ pub(super) fn plan(
     };
 
     let facts = env::Facts { input, address };
-    let declared = env::declared(path, container, &facts, problems);
+    let env::Declared {
+        variables: declared,
+        files: env_files,
+    } = env::declared(path, container, &facts, problems);
     let argv = command::argv(
         &image.config,
         container.command.as_deref(),
@@ -122,6 +125,7 @@ pub(super) fn plan(
             == Some(true),
         argv,
         env: command::environment(&image.config, hostname, &declared),
+        env_files,
         working_dir: clean_text(working_dir),
         user,
         security,

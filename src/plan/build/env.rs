@@ -1,19 +1,28 @@
 //! What a container finds in its environment (`makeEnvironmentVariables` of the kubelet).
 
 use k8s_openapi::api::core::v1::{
-    Container, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector,
+    Container, EnvVarSource, FileKeySelector, ObjectFieldSelector, ResourceFieldSelector,
 };
 
 use super::{Input, PlanProblem, problem, resources};
 use crate::manifest::{parse_quantity, subscript};
-use crate::names::ObjectKind;
-use crate::plan::{Amounts, ObjectData, command};
+use crate::names::{ObjectKind, VolumeName};
+use crate::plan::{Amounts, EnvFile, ObjectData, command, env_file};
 
 /// What the values are taken from.
 pub(super) struct Facts<'a> {
     pub(super) input: &'a Input<'a>,
     /// `status.podIP`.
     pub(super) address: &'a str,
+}
+
+/// What a container's manifest declares.
+#[derive(Debug)]
+pub(super) struct Declared {
+    /// Names and values, or marks of values that are in files.
+    pub(super) variables: Vec<(String, String)>,
+    /// Those files.
+    pub(super) files: Vec<EnvFile>,
 }
 
 /// The variables that a container's manifest declares, those of `envFrom` first: a later one of the
@@ -24,8 +33,9 @@ pub(super) fn declared(
     container: &Container,
     facts: &Facts<'_>,
     problems: &mut Vec<PlanProblem>,
-) -> Vec<(String, String)> {
+) -> Declared {
     let mut result = Vec::new();
+    let mut files = Vec::new();
     for (index, source) in container.env_from.iter().flatten().enumerate() {
         let path = format!("{path}.envFrom[{index}]");
         let (kind, field, name, optional) = match (&source.config_map_ref, &source.secret_ref) {
@@ -61,13 +71,42 @@ pub(super) fn declared(
                 let written = variable.value.as_deref().unwrap_or_default();
                 Some(command::expand(written, &result))
             }
+            Some(EnvVarSource {
+                file_key_ref: Some(file),
+                ..
+            }) => from_file(&variable.name, file, &result, &mut files),
             Some(source) => sourced(&path, source, container, facts, problems),
         };
         if let Some(value) = value {
             command::set(&mut result, &variable.name, value);
         }
     }
-    result
+    Declared {
+        variables: result,
+        files,
+    }
+}
+
+/// The mark of a value that is in a file.
+fn from_file(
+    name: &str,
+    file: &FileKeySelector,
+    before: &[(String, String)],
+    files: &mut Vec<EnvFile>,
+) -> Option<String> {
+    // The volume was looked up before.
+    let volume = VolumeName::new(file.volume_name.as_str()).ok()?;
+    let earlier = before.iter().find(|(known, _)| known == name);
+    let mark = env_file::mark(files.len());
+    files.push(EnvFile {
+        name: name.to_owned(),
+        volume,
+        path: file.path.clone(),
+        key: file.key.clone(),
+        optional: file.optional == Some(true),
+        otherwise: earlier.map(|(_, value)| value.clone()),
+    });
+    Some(mark)
 }
 
 /// The value of a source; nothing for an optional one that is not there.

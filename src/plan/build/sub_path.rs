@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::VolumeMount;
 
-use crate::plan::command;
+use crate::plan::{command, env_file};
 
 /// `subPath`, or `subPathExpr` with the variables that the container's manifest declares
 /// (`ExpandContainerVolumeMounts` and `makeMounts` of the kubelet); empty for the whole volume.
@@ -21,6 +21,9 @@ pub(super) fn plan(mount: &VolumeMount, declared: &[(String, String)]) -> Result
             )
         })?
     };
+    if env_file::is_marked(&path) && !written.is_empty() {
+        return Err("names a variable from a file, which is not read before the start".to_owned());
+    }
     let shown = path.escape_debug();
     if path.starts_with('/') {
         return Err(format!("comes to `{shown}`, which is not a relative path"));

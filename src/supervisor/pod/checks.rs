@@ -142,7 +142,7 @@ impl Pod {
             plan: &self.plan,
             pause,
             index,
-            container,
+            container: live.resolved.as_deref().unwrap_or(container),
             user,
             init,
             ids: self.ids,

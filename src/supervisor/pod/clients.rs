@@ -240,7 +240,9 @@ impl Pod {
             plan: &self.plan,
             pause,
             index,
-            container: plan,
+            container: live
+                .and_then(|live| live.resolved.as_deref())
+                .unwrap_or(plan),
             user,
             init,
             ids: self.ids,

@@ -8,10 +8,28 @@ use crate::runtime::wording;
 use crate::store::{LogLimits, Stream};
 use crate::supervisor::container::{self, Live, Outcome, Surroundings};
 use crate::supervisor::last_words::LastWords;
-use crate::supervisor::pod::Pod;
+use crate::supervisor::pod::{Pod, env_files};
 use crate::supervisor::sweep;
 use crate::supervisor::watch::Source;
 use crate::sys::process;
+
+/// Why a container cannot be made.
+#[derive(Debug)]
+pub(super) struct Unmade {
+    /// The kubelet's word for it.
+    reason: &'static str,
+    /// One line for the user.
+    message: String,
+}
+
+impl From<io::Error> for Unmade {
+    fn from(error: io::Error) -> Self {
+        Self {
+            reason: "CreateContainerError",
+            message: format!("the container cannot be made: {error}"),
+        }
+    }
+}
 
 impl Pod {
     /// Lets a container go that was built ahead, or builds it now.
@@ -21,18 +39,25 @@ impl Pod {
         }
         match self.go_on(container, attempt) {
             Ok(()) => None,
-            Err(message) => Some(Event::StartFailed {
+            Err(Unmade { reason, message }) => Some(Event::StartFailed {
                 container,
-                reason: "CreateContainerError".to_owned(),
+                reason: reason.to_owned(),
                 message,
                 exit_code: 128,
             }),
         }
     }
 
-    fn go_on(&mut self, container: usize, attempt: u32) -> Result<(), String> {
-        let cannot = |error: io::Error| format!("the container cannot be made: {error}");
-        let index = u32::try_from(container).map_err(|error| error.to_string())?;
+    /// Whether a container can only be built when its turn has come: other containers write what it
+    /// needs.
+    pub(super) fn reads_files(&self, container: usize) -> bool {
+        let plan = self.machine.container(container);
+        plan.is_some_and(|plan| !plan.env_files.is_empty())
+    }
+
+    fn go_on(&mut self, container: usize, attempt: u32) -> Result<(), Unmade> {
+        let cannot = |error: io::Error| Unmade::from(error);
+        let index = u32::try_from(container).map_err(io::Error::other)?;
         if !self.containers.contains_key(&index) {
             self.make_container(container, attempt)?;
         }
@@ -46,15 +71,21 @@ impl Pod {
     }
 
     /// Builds a container up to its command.
-    pub(super) fn make_container(&mut self, container: usize, attempt: u32) -> Result<(), String> {
+    pub(super) fn make_container(&mut self, container: usize, attempt: u32) -> Result<(), Unmade> {
         let number = self.number();
         let (Some(pause), Some(plan), Ok(index)) = (
             &self.pause,
             self.machine.container(container),
             u32::try_from(container),
         ) else {
-            return Err("the pod's namespaces are gone".to_owned());
+            return Err(io::Error::other("the pod's namespaces are gone").into());
         };
+        let resolved =
+            env_files::resolved(plan, &self.places.pod_dir).map_err(|message| Unmade {
+                reason: "CreateContainerConfigError",
+                message,
+            })?;
+        let plan = resolved.as_deref().unwrap_or(plan);
         let around = Surroundings {
             proof: &self.proof,
             plan: &self.plan,
@@ -76,14 +107,15 @@ impl Pod {
                     .and_then(|found| u32::try_from(found).ok())
                     .and_then(|found| self.containers.get(&found));
                 let Some(init) = live.and_then(|live| live.init.as_ref()) else {
-                    return Err(format!("its target `{name}` is not running"));
+                    let why = format!("its target `{name}` is not running");
+                    return Err(io::Error::other(why).into());
                 };
                 Some(init.as_fd())
             }
         };
         let limits = LogLimits::default();
-        let live = container::start(&around, number, plan, attempt, target, limits)
-            .map_err(|error| format!("the container cannot be made: {error}"))?;
+        let mut live = container::start(&around, number, plan, attempt, target, limits)?;
+        live.resolved = resolved;
         self.containers.insert(index, live);
         Ok(())
     }

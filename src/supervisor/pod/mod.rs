@@ -4,6 +4,7 @@ mod checks;
 mod clients;
 mod containers;
 mod ending;
+mod env_files;
 mod news;
 mod setup;
 mod strangers;
@@ -352,6 +353,7 @@ impl Pod {
     fn perform(&mut self, action: &Action) -> Option<Event> {
         match action {
             Action::Start { container, attempt } => self.start_container(*container, *attempt),
+            Action::Prepare { container } if self.reads_files(*container) => None,
             Action::Prepare { container } => {
                 // What fails now fails again, and is told, when its turn has come.
                 self.make_container(*container, 0).ok();
