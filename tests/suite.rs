@@ -30,6 +30,8 @@ macro_rules! require {
 
 #[path = "suite/census.rs"]
 mod census;
+#[path = "suite/debian.rs"]
+mod debian;
 #[path = "suite/forge.rs"]
 mod forge;
 #[path = "suite/harness.rs"]
@@ -55,6 +57,8 @@ mod die_together;
 mod env_files;
 #[path = "suite/environment.rs"]
 mod environment;
+#[path = "suite/everyday.rs"]
+mod everyday;
 #[path = "suite/exec.rs"]
 mod exec;
 #[path = "suite/exit_codes.rs"]

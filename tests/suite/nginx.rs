@@ -4,54 +4,14 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
 
+use crate::debian;
 use crate::forge::{self, Entry};
-use crate::harness::{Mode, Podrun, fixtures, free_port, lasting, mode, program};
+use crate::harness::{Mode, Podrun, free_port, lasting, mode, program};
 use crate::registry::{Registry, Transport};
-
-/// Debian's nginx as an image archive; the root file system takes a while, so it is kept.
-fn nginx_archive() -> Option<PathBuf> {
-    let path = fixtures().join("nginx-bookworm-1.oci.tar");
-    if path.exists() {
-        return Some(path);
-    }
-    if mode() != Mode::Root || program("mmdebstrap").is_none() {
-        return None;
-    }
-    let scratch = tempfile::tempdir_in(fixtures()).unwrap();
-    let root = scratch.path().join("root.tar");
-    let output = Command::new("mmdebstrap")
-        .args(["--variant=essential", "--include=nginx-light"])
-        .args(
-            ["doc", "man", "locale", "zoneinfo"]
-                .map(|name| format!("--dpkgopt=path-exclude=/usr/share/{name}/*")),
-        )
-        .arg("bookworm")
-        .arg(&root)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let layer = fs::read(&root).unwrap();
-    let config = json!({ "Cmd": ["nginx", "-g", "daemon off;"], "StopSignal": "SIGQUIT" });
-    let building = scratch.path().join("image.tar");
-    fs::write(
-        &building,
-        forge::archive("nginx:1", &config, &[layer]).bytes,
-    )
-    .unwrap();
-    fs::rename(building, &path).unwrap();
-    Some(path)
-}
 
 fn busybox_archive() -> Vec<u8> {
     let busybox = fs::read(program("busybox").unwrap()).unwrap();
@@ -65,7 +25,7 @@ fn busybox_archive() -> Vec<u8> {
     forge::archive("busybox:1", &json!({ "Cmd": ["sh"] }), &[layer]).bytes
 }
 
-fn page(port: u16) -> Option<String> {
+pub(crate) fn page(port: u16) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
@@ -86,7 +46,7 @@ fn nginx_from_a_registry_serves_what_its_neighbour_writes() {
             format!("`{name}` is not installed")
         );
     }
-    let archive = nginx_archive();
+    let archive = debian::nginx();
     require!(
         archive.is_some(),
         "the nginx image must be built by root with mmdebstrap first"
