@@ -109,6 +109,8 @@ mod transactions;
 mod users;
 #[path = "suite/volume_files.rs"]
 mod volume_files;
+#[path = "suite/volume_mounts.rs"]
+mod volume_mounts;
 #[path = "suite/volumes.rs"]
 mod volumes;
 #[path = "suite/volumes_sub_path.rs"]

@@ -108,6 +108,10 @@ fn container_status(
                 name: mount.volume.to_string(),
                 mount_path: mount.mount_path.clone(),
                 read_only: mount.read_only.then_some(true),
+                recursive_read_only: mount.read_only.then(|| {
+                    let is_recursive = mount.recursive_read_only;
+                    if is_recursive { "Enabled" } else { "Disabled" }.to_owned()
+                }),
                 ..VolumeMountStatus::default()
             });
             mounts.collect()

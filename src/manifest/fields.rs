@@ -401,11 +401,11 @@ const VOLUME_MOUNT: &[Field] = &[
     works("name", Kind::Text),
     works("mountPath", Kind::Text),
     works("readOnly", Kind::Bool),
-    not_yet_but("recursiveReadOnly", "Disabled"),
+    works("recursiveReadOnly", Kind::Text),
     works("subPath", Kind::Text),
     works("subPathExpr", Kind::Text),
-    not_yet_but("mountPropagation", "None"),
-    not_yet("bindMountOptions"),
+    works("mountPropagation", Kind::Text),
+    works("bindMountOptions", Kind::List(&Kind::Text)),
 ];
 
 const SECURITY: &[Field] = &[

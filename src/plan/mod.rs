@@ -6,6 +6,7 @@ mod env_file;
 mod files;
 mod image_config;
 mod life;
+mod mounts;
 mod objects;
 mod pod_plan;
 mod resources;
@@ -18,6 +19,7 @@ pub use build::{HostFacts, Input, PlanProblem, build, build_ephemeral, projected
 pub use env_file::{EnvFile, MAX_ENV_FILE, value_in};
 pub use image_config::*;
 pub use life::*;
+pub use mounts::{BindOptions, Propagation};
 pub use objects::{ObjectData, Objects, named_objects, objects_of_volumes};
 pub use pod_plan::*;
 pub use resources::{Amounts, QosClass, Resources, of_pod};

@@ -9,8 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Console, ContainerRestart, EnvFile, Filter, Hooks, Probes, Resources, Role, SecurityPlan,
-    TerminationMessage,
+    BindOptions, Console, ContainerRestart, EnvFile, Filter, Hooks, Probes, Propagation, Resources,
+    Role, SecurityPlan, TerminationMessage,
 };
 use crate::names::{ContainerName, Namespace, ObjectName, PodUid, VolumeName};
 
@@ -358,6 +358,12 @@ pub struct MountPlan {
     pub sub_path: String,
     /// `volumeMounts[].readOnly`.
     pub read_only: bool,
+    /// `volumeMounts[].recursiveReadOnly` is in force: what is mounted below is read-only, too.
+    pub recursive_read_only: bool,
+    /// `volumeMounts[].mountPropagation`.
+    pub propagation: Propagation,
+    /// `volumeMounts[].bindMountOptions`.
+    pub options: BindOptions,
 }
 
 /// One port of the host that is forwarded to the pod.

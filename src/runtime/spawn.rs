@@ -76,6 +76,8 @@ pub struct Handover<'a> {
     pub runtime_dir: BorrowedFd<'a>,
     /// One socket for each of the plan's ports.
     pub listeners: Vec<OwnedFd>,
+    /// The trees of [`crate::volume::machine_trees`].
+    pub trees: Vec<OwnedFd>,
 }
 
 /// A supervisor that has no pod yet. It executes and makes its namespaces while the front end still
@@ -124,6 +126,7 @@ impl Supervisor {
         });
         let mut descriptors = vec![sealed.as_fd(), handover.pod_dir, handover.runtime_dir];
         descriptors.extend(handover.listeners.iter().map(AsFd::as_fd));
+        descriptors.extend(handover.trees.iter().map(AsFd::as_fd));
         supervisor.send(&launch, &descriptors)?;
         Ok(supervisor)
     }

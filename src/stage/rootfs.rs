@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountAttrFlags, MountFlags, UnmountFlags};
+use rustix::mount::{MountAttrFlags, MountFlags, MountPropagationFlags, UnmountFlags};
 
 use crate::plan::{ContainerPlan, Network, RootSource};
 use crate::stage::container::ContainerSetup;
@@ -26,6 +26,10 @@ const RENAME_RETRIES: usize = 128;
 /// # Errors
 /// The step that failed.
 pub fn enter(setup: &ContainerSetup<'_>) -> Result<(), Failure> {
+    // What volumes share with the machine or with other containers is in this copy of the
+    // supervisor's mounts as well: else taking the old root away would take it from them, too.
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private).at(Step::RootFilesystem, "mount propagation")?;
     let root = mount_root(setup)?;
     mount_proc(setup, root.as_fd())?;
     devices::mount_dev(setup, root.as_fd())?;

@@ -10,7 +10,7 @@ use rustix::mount::{MountAttrFlags, UnmountFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::net::{forward, namespace};
-use crate::plan::{Network, PodPlan, VolumeSource};
+use crate::plan::{Network, PodPlan};
 use crate::stage::pause::{self, PauseSetup};
 use crate::stage::{Reporter, confine, prober};
 use crate::sys::mount::{attach, new_filesystem};
@@ -83,10 +83,15 @@ pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The directories and file systems every container needs; those that pause needs come first.
-pub(super) fn prepare(plan: &PodPlan, places: &Places, ids: IdSpace) -> Result<(), String> {
+/// The directories and file systems every container needs, with the trees of the launch.
+pub(super) fn prepare(
+    plan: &PodPlan,
+    places: &Places,
+    ids: IdSpace,
+    trees: Vec<OwnedFd>,
+) -> Result<(), String> {
     prepare_shared(plan, places).map_err(|error| format!("the pod's directory: {error}"))?;
-    volume::materialise(plan, &places.pod_dir, ids).map_err(|error| error.to_string())
+    volume::materialise(plan, &places.pod_dir, ids, trees).map_err(|error| error.to_string())
 }
 
 fn prepare_shared(plan: &PodPlan, places: &Places) -> io::Result<()> {
@@ -135,21 +140,8 @@ fn write_file(directory: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()>
 
 /// Takes the pod's mounts out of this mount namespace, so that the directory can be removed.
 pub(super) fn unmount(plan: &PodPlan, places: &Places) {
-    let mounted = plan
-        .volumes
-        .iter()
-        .filter_map(|volume| match volume.source {
-            VolumeSource::EmptyDirMemory { .. }
-            | VolumeSource::Image { .. }
-            | VolumeSource::Projected { .. } => {
-                Some(volume::volume_path(&places.pod_dir, &volume.name))
-            }
-            VolumeSource::EmptyDirDisk { .. }
-            | VolumeSource::EphemeralClaim
-            | VolumeSource::Claim { .. }
-            | VolumeSource::HostPath { .. } => None,
-        });
-    for path in mounted.chain([places.etc(), places.pod_dir.join("shm")]) {
+    volume::unmount(plan, &places.pod_dir);
+    for path in [places.etc(), places.pod_dir.join("shm")] {
         rustix::mount::unmount(&path, UnmountFlags::DETACH).ok();
     }
 }

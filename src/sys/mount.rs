@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
 /// Whether a call concerns one mount or also those below it.
@@ -26,10 +26,23 @@ pub fn add_attributes(
     attributes: MountAttrFlags,
     depth: Depth,
 ) -> io::Result<()> {
+    change(mount, attributes, MountPropagationFlags::empty(), depth)
+}
+
+/// As [`add_attributes`], and sets how mounts propagate; empty leaves that as it is.
+///
+/// # Errors
+/// As `mount_setattr(2)`.
+pub fn change(
+    mount: BorrowedFd<'_>,
+    attributes: MountAttrFlags,
+    propagation: MountPropagationFlags,
+    depth: Depth,
+) -> io::Result<()> {
     let attr = libc::mount_attr {
         attr_set: u64::from(attributes.bits()),
         attr_clr: 0,
-        propagation: 0,
+        propagation: u64::from(propagation.bits()),
         userns_fd: 0,
     };
     let recursive = if depth == Depth::Recursive {

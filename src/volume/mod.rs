@@ -1,8 +1,10 @@
 //! Volumes: made on the host's side once for a pod, handed to each container as detached mounts.
 
+mod attributes;
 mod group;
 mod host_path;
 mod projected;
+mod propagation;
 mod sub_path;
 
 use std::fmt;
@@ -15,9 +17,14 @@ use rustix::mount::{MountAttrFlags, MountFlags};
 
 use self::group::Access;
 use crate::names::VolumeName;
-use crate::plan::{ContainerPlan, HostPathType, PodPlan, ProjectedFile, VolumePlan, VolumeSource};
-use crate::sys::mount::{Depth, add_attributes, attach, clone_tree, new_filesystem};
+use crate::plan::{
+    ContainerPlan, HostPathType, PodPlan, ProjectedFile, Propagation, VolumePlan, VolumeSource,
+};
+use crate::sys::mount::{Depth, attach, clone_tree, new_filesystem};
+use attributes::Nature;
+
 use crate::wire::IdSpace;
+pub use propagation::{machine_trees, unmount};
 
 /// A volume that cannot be made.
 #[derive(Debug)]
@@ -48,12 +55,19 @@ pub fn volume_path(pod_dir: &Path, volume: &VolumeName) -> PathBuf {
     pod_dir.join("volumes").join(volume.as_str())
 }
 
-/// Makes all volumes of the pod, in the supervisor's mount namespace.
+/// Makes all volumes of the pod, in the supervisor's mount namespace, with the trees of
+/// [`machine_trees`].
 ///
 /// # Errors
 /// The first volume that cannot be made.
-pub fn materialise(plan: &PodPlan, pod_dir: &Path, ids: IdSpace) -> Result<(), VolumeError> {
+pub fn materialise(
+    plan: &PodPlan,
+    pod_dir: &Path,
+    ids: IdSpace,
+    trees: Vec<OwnedFd>,
+) -> Result<(), VolumeError> {
     let gid = plan.fs_group.map(|group| group.gid);
+    let mut trees = trees.into_iter();
     for volume in &plan.volumes {
         match &volume.source {
             VolumeSource::EmptyDirDisk { .. } | VolumeSource::EphemeralClaim => {
@@ -103,6 +117,7 @@ pub fn materialise(plan: &PodPlan, pod_dir: &Path, ids: IdSpace) -> Result<(), V
                     .map_err(|e| error(&volume.name, e.to_string()))?;
             }
         }
+        propagation::prepare(plan, volume, pod_dir, &mut trees)?;
     }
     Ok(())
 }
@@ -233,25 +248,31 @@ pub fn open_trees(
             return Err(error(&mount.volume, "is not one of the pod's volumes"));
         };
         let wrap = |e: io::Error| error(&mount.volume, e.to_string());
-        let (source, depth, is_device) = match &volume.source {
+        let (source, is_device) = match &volume.source {
             VolumeSource::EmptyDirDisk { .. }
             | VolumeSource::EmptyDirMemory { .. }
             | VolumeSource::EphemeralClaim
             | VolumeSource::Image { .. }
             | VolumeSource::Projected { .. } => {
                 let path = volume_path(pod_dir, &volume.name);
-                (open_directory(&path).map_err(wrap)?, Depth::Single, false)
+                (open_directory(&path).map_err(wrap)?, false)
             }
             VolumeSource::HostPath { path, kind } => {
-                let source = host_path::open(path, *kind)
-                    .map_err(|message| error(&mount.volume, message))?;
+                let source = if mount.propagation == Propagation::Bidirectional {
+                    propagation::open_shared(pod_dir, &volume.name).map_err(wrap)?
+                } else {
+                    host_path::open(path, *kind).map_err(|message| error(&mount.volume, message))?
+                };
                 let device = matches!(kind, HostPathType::CharDevice | HostPathType::BlockDevice);
-                (source, Depth::Recursive, device)
+                (source, device)
             }
             VolumeSource::Claim { path, kind, .. } => {
-                let source = host_path::open(path, *kind)
-                    .map_err(|message| error(&mount.volume, message))?;
-                (source, Depth::Recursive, false)
+                let source = if mount.propagation == Propagation::Bidirectional {
+                    propagation::open_shared(pod_dir, &volume.name).map_err(wrap)?
+                } else {
+                    host_path::open(path, *kind).map_err(|message| error(&mount.volume, message))?
+                };
+                (source, false)
             }
         };
         let (source, is_device) = if mount.sub_path.is_empty() {
@@ -261,19 +282,13 @@ pub fn open_trees(
                 .map_err(|e| error(&mount.volume, format!("subPath {}: {e}", mount.sub_path)))?;
             (part, false)
         };
-        let tree = clone_tree(source.as_fd(), depth).map_err(wrap)?;
-        if !is_device {
-            add_attributes(tree.as_fd(), MountAttrFlags::MOUNT_ATTR_NODEV, depth).map_err(wrap)?;
-        }
-        // Kubernetes' readOnly is not recursive; recursiveReadOnly is a field of its own.
-        if mount.read_only || is_read_only(&volume.source) {
-            add_attributes(
-                tree.as_fd(),
-                MountAttrFlags::MOUNT_ATTR_RDONLY,
-                Depth::Single,
-            )
-            .map_err(wrap)?;
-        }
+        // With what is mounted below: by the machine, or by a container that may.
+        let tree = clone_tree(source.as_fd(), Depth::Recursive).map_err(wrap)?;
+        let nature = Nature {
+            is_read_only: is_read_only(&volume.source),
+            is_device,
+        };
+        attributes::apply(tree.as_fd(), mount, nature).map_err(wrap)?;
         trees.push(tree);
     }
     Ok(trees)

@@ -17,7 +17,8 @@ pub enum ToSupervisor {
 
 /// What to run. Descriptors, in order: the plan (a sealed memfd), the pod's directory (locked by
 /// the front end; the lock goes with the descriptor), the runtime directory, then one listening
-/// socket for each of the plan's ports.
+/// socket for each of the plan's ports, then one tree of mounts for each hostPath or claim that a
+/// container mounts `Bidirectional`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launch {
     /// Absolute path of the pod's directory, opened again in the supervisor's mount namespace and

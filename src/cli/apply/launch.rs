@@ -11,12 +11,13 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::cli::failure::{Failure, TIMED_OUT};
+use crate::cli::failure::{Failure, INVALID, TIMED_OUT};
 use crate::lifecycle::{Progress, Wait, progress};
 use crate::plan::PodPlan;
 use crate::runtime::idmap::IdMap;
 use crate::runtime::spawn::{Ahead, Handover, SpawnError, Supervisor};
 use crate::store::PodDir;
+use crate::volume;
 use crate::wire::{Adopt, FromSupervisor};
 
 /// A pod whose directory is made and locked.
@@ -107,16 +108,7 @@ impl Fleet {
             listeners,
         }) = waiting.pop_front()
         {
-            let handover = Handover {
-                pod_dir_path: dir.path().to_string_lossy().into_owned(),
-                pod_dir: dir.as_fd(),
-                runtime_dir: runtime_dir.as_fd(),
-                listeners,
-            };
-            let supervisor = ahead
-                .take()
-                .map_or_else(|| Ahead::start(ids), Ok)
-                .and_then(|ahead| Supervisor::start(ahead, ids, &plan, &handover));
+            let supervisor = hand_over(ids, &plan, &dir, listeners, runtime_dir, ahead.take());
             match supervisor {
                 Ok(supervisor) => fleet.pods.push(Started {
                     plan,
@@ -125,8 +117,7 @@ impl Fleet {
                     ended: false,
                     supervisor: Some(supervisor),
                 }),
-                Err(error) => {
-                    let failure = worded(&plan, &error);
+                Err(failure) => {
                     dir.remove().ok();
                     for rest in waiting {
                         rest.dir.remove().ok();
@@ -301,6 +292,30 @@ pub(crate) fn interrupted(signal: i32) -> Failure {
         code,
         format!("interrupted by {name}; what was started is removed"),
     )
+}
+
+/// Gives a pod to a supervisor, to the one that was started ahead if there is one.
+fn hand_over(
+    ids: &IdMap,
+    plan: &PodPlan,
+    dir: &PodDir,
+    listeners: Vec<OwnedFd>,
+    runtime_dir: &OwnedFd,
+    ahead: Option<Ahead>,
+) -> Result<Supervisor, Failure> {
+    let trees = volume::machine_trees(plan)
+        .map_err(|error| Failure::with_code(INVALID, format!("pod/{}: {error}", plan.name)))?;
+    let handover = Handover {
+        pod_dir_path: dir.path().to_string_lossy().into_owned(),
+        pod_dir: dir.as_fd(),
+        runtime_dir: runtime_dir.as_fd(),
+        listeners,
+        trees,
+    };
+    ahead
+        .map_or_else(|| Ahead::start(ids), Ok)
+        .and_then(|ahead| Supervisor::start(ahead, ids, plan, &handover))
+        .map_err(|error| worded(plan, &error))
 }
 
 fn worded(plan: &PodPlan, error: &SpawnError) -> Failure {

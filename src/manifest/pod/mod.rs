@@ -4,6 +4,7 @@ mod containers;
 pub(crate) mod env;
 mod handlers;
 mod life;
+mod mounts;
 mod ports;
 mod projections;
 mod resources;

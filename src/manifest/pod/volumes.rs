@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
 
-use super::{Rules, projections};
+use super::{Rules, mounts, projections};
 use crate::manifest::{parse_quantity, storage};
 use crate::names::{check_dns_label, check_dns_subdomain};
 
@@ -146,6 +146,7 @@ pub(super) fn check_mounts(
             }
         }
         check_sub_path(&path, mount, rules);
+        mounts::check(&path, mount, container, spec, rules);
         let at = format!("{path}.mountPath");
         if mount.mount_path.is_empty() {
             rules.error(&at, "is required");

@@ -4,9 +4,9 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::volume::clean_text;
 use super::{Input, PlanProblem, problem};
-use super::{env, life, resources, security, sub_path};
-use crate::names::{ContainerName, VolumeName};
-use crate::plan::{ContainerPlan, MountPlan, Role, command};
+use super::{env, life, mounts, resources, security};
+use crate::names::ContainerName;
+use crate::plan::{ContainerPlan, Role, command};
 
 /// What a container's plan is made of besides the container.
 pub(super) struct Surroundings<'a> {
@@ -91,28 +91,7 @@ pub(super) fn plan(
         problems,
     );
     let security = security::plan(path, container, spec, input, problems);
-    let mut mounts: Vec<MountPlan> = Vec::new();
-    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
-        let Ok(volume) = VolumeName::new(mount.name.as_str()) else {
-            continue;
-        };
-        let at = format!("{path}.volumeMounts[{index}]");
-        let sub_path = match sub_path::plan(mount, &declared) {
-            Ok(sub_path) => sub_path,
-            Err(message) => {
-                problems.push(problem(format!("{at}.subPathExpr"), message));
-                continue;
-            }
-        };
-        mounts.push(MountPlan {
-            volume,
-            mount_path: clean_text(&mount.mount_path),
-            sub_path,
-            read_only: mount.read_only == Some(true),
-        });
-    }
-    // A mount at /a is made before the one at /a/b.
-    mounts.sort_by_key(|mount| mount.mount_path.matches('/').count());
+    let mounts = mounts::plan(path, container, surroundings, &declared, problems);
     (problems.len() == known).then(|| ContainerPlan {
         name,
         image: reference,

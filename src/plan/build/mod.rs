@@ -3,6 +3,7 @@
 mod container;
 mod env;
 mod life;
+mod mounts;
 mod ports;
 mod projection;
 mod resources;

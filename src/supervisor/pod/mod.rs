@@ -81,6 +81,8 @@ struct Pod {
     adopted: Option<Adopt>,
     /// Waits for pause before it is used.
     sockets: Vec<OwnedFd>,
+    /// The machine's mounts that volumes share, until the volumes are made.
+    trees: Vec<OwnedFd>,
     pause: Option<Pause>,
     cgroup: Option<PodCgroup>,
     /// Pause has set up the namespaces: containers may execute.
@@ -141,6 +143,7 @@ impl Pod {
             return Err("supervisor: descriptors are missing".to_owned());
         };
         let plan = setup::read_plan(plan)?;
+        let sockets = descriptors.by_ref().take(plan.ports.len()).collect();
         let scores = plan.containers.iter().map(|it| it.oom_score_adj);
         if let Some(least) = scores.min() {
             oom_score::go_after(least);
@@ -183,7 +186,8 @@ impl Pod {
             front: None,
             untold: VecDeque::new(),
             adopted: None,
-            sockets: descriptors.collect(),
+            sockets,
+            trees: descriptors.collect(),
             pause: None,
             cgroup: None,
             is_set_up: false,
@@ -242,7 +246,8 @@ impl Pod {
         watched.map_err(|error| error.to_string())?;
         // While pause makes the namespaces.
         self.cgroup = cgroups::make(&self.plan, self.runtime_dir.as_fd())?;
-        sandbox::prepare(&self.plan, &self.places, self.ids)?;
+        let trees = std::mem::take(&mut self.trees);
+        sandbox::prepare(&self.plan, &self.places, self.ids, trees)?;
         let listener = control::open(self.runtime_dir.as_fd(), &self.plan.uid)
             .map_err(|error| format!("the pod's control socket: {error}"))?;
         self.watch
