@@ -91,6 +91,8 @@ mod logs;
 mod looking;
 #[path = "suite/nginx.rs"]
 mod nginx;
+#[path = "suite/own_users.rs"]
+mod own_users;
 #[path = "suite/ports.rs"]
 mod ports;
 #[path = "suite/pulls.rs"]

@@ -74,14 +74,6 @@ const fn not_yet(name: &'static str) -> Field {
     }
 }
 
-const fn not_yet_but(name: &'static str, default: &'static str) -> Field {
-    Field {
-        name,
-        verdict: Verdict::NotYet,
-        default: Some(default),
-    }
-}
-
 const fn refused(name: &'static str, why: &'static str, hint: Option<&'static str>) -> Field {
     Field {
         name,
@@ -156,7 +148,7 @@ const POD_SPEC: &[Field] = &[
     not_yet("dnsConfig"),
     works("readinessGates", Kind::List(&Kind::Object(READINESS_GATE))),
     not_yet("resources"),
-    not_yet_but("hostUsers", "true"),
+    works("hostUsers", Kind::Bool),
     refused(
         "schedulingGates",
         "would keep the pod from ever starting",

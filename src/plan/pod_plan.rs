@@ -17,6 +17,9 @@ use crate::names::{ContainerName, Namespace, ObjectName, PodUid, VolumeName};
 /// The version written into every plan; a supervisor refuses another one.
 pub const PLAN_VERSION: u32 = 1;
 
+/// How many ids a pod with `hostUsers: false` has (`userns/types.go` of the kubelet).
+pub const POD_IDS: u32 = 65536;
+
 /// One pod, resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodPlan {
@@ -36,6 +39,8 @@ pub struct PodPlan {
     pub host_pid: bool,
     /// `spec.hostIPC`.
     pub host_ipc: bool,
+    /// `spec.hostUsers: false`: the pod has [`POD_IDS`] ids of its own.
+    pub own_users: bool,
     /// `spec.shareProcessNamespace`: containers run in pause's own pid namespace.
     pub share_process_namespace: bool,
     /// Contents of the files bound into every container.

@@ -21,6 +21,8 @@ pub struct SecurityPlan {
     /// `privileged`: nothing of `/proc` and `/sys` is hidden or read-only, and `/dev` has what the
     /// machine's has.
     pub privileged: bool,
+    /// `procMount: Unmasked`: nothing of `/proc` is hidden or read-only.
+    pub unmasked_proc: bool,
     /// Which system calls it may make.
     pub seccomp: Seccomp,
     /// What `seccomp` says, compiled for this machine; empty for `Unconfined` alone.
@@ -33,6 +35,7 @@ impl Default for SecurityPlan {
             capabilities: DEFAULT_CAPABILITIES,
             no_new_privs: false,
             privileged: false,
+            unmasked_proc: false,
             seccomp: Seccomp::RuntimeDefault,
             filter: Filter::default(),
         }

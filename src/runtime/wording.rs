@@ -51,6 +51,9 @@ pub fn sentence(failure: &Failure) -> String {
         }
         Step::Cgroup => format!("cgroup {object}: {why}"),
         Step::Volume => object.clone(),
+        Step::IdMap => format!(
+            "{object} cannot be seen with the pod's own ids (`hostUsers: false` needs idmapped mounts of its file system): {why}"
+        ),
         Step::RootFilesystem if object.is_empty() => {
             format!("the root file system cannot be mounted: {why}")
         }

@@ -238,7 +238,7 @@ const fn unpacking_capabilities(ids: IdSpace) -> CapabilitySet {
         .union(CapabilitySet::SETFCAP);
     match ids {
         IdSpace::Machine => always.union(CapabilitySet::SYS_ADMIN),
-        IdSpace::Ranges | IdSpace::Single => always,
+        IdSpace::Ranges | IdSpace::Own | IdSpace::Single => always,
     }
 }
 

@@ -162,7 +162,7 @@ pub(crate) fn become_command(
 }
 
 /// Best effort: a file or device that was given as stdio keeps its owner.
-fn own_pipe(fd: BorrowedFd<'_>, uid: u32) {
+pub fn own_pipe(fd: BorrowedFd<'_>, uid: u32) {
     if let Ok(stat) = rustix::fs::fstat(fd)
         && FileType::from_raw_mode(stat.st_mode) == FileType::Fifo
     {

@@ -43,7 +43,11 @@ const TTY_GROUP: &str = "5";
 ///
 /// # Errors
 /// The step that failed.
-pub fn mount_dev(setup: &ContainerSetup<'_>, root: BorrowedFd<'_>) -> Result<(), Failure> {
+pub fn mount_dev(
+    setup: &ContainerSetup<'_>,
+    root: BorrowedFd<'_>,
+    shm: BorrowedFd<'_>,
+) -> Result<(), Failure> {
     let target = kernel_mount_point(root, "dev")?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let new_tmpfs = |attributes| {
@@ -91,7 +95,7 @@ pub fn mount_dev(setup: &ContainerSetup<'_>, root: BorrowedFd<'_>) -> Result<(),
         host_devices::add(setup.ids, dev)?;
     }
     mount_pts(setup, dev)?;
-    mount_shared_memory(setup, dev)?;
+    mount_shared_memory(setup, dev, shm)?;
     mount_message_queues(setup, dev)
 }
 
@@ -193,21 +197,17 @@ fn mount_pts(setup: &ContainerSetup<'_>, dev: BorrowedFd<'_>) -> Result<(), Fail
 }
 
 /// The pod's one `/dev/shm`, or the host's with `hostIPC`.
-fn mount_shared_memory(setup: &ContainerSetup<'_>, dev: BorrowedFd<'_>) -> Result<(), Failure> {
-    let source = rustix::fs::openat2(
-        CWD,
-        &setup.shm_dir,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::NO_MAGICLINKS,
-    )
-    .at(Step::Mount, "/dev/shm")?;
+fn mount_shared_memory(
+    setup: &ContainerSetup<'_>,
+    dev: BorrowedFd<'_>,
+    source: BorrowedFd<'_>,
+) -> Result<(), Failure> {
     let depth = if setup.plan.host_ipc {
         Depth::Recursive
     } else {
         Depth::Single
     };
-    let tree = clone_tree(source.as_fd(), depth).at(Step::Mount, "/dev/shm")?;
+    let tree = clone_tree(source, depth).at(Step::Mount, "/dev/shm")?;
     add_attributes(
         tree.as_fd(),
         MountAttrFlags::MOUNT_ATTR_NOSUID

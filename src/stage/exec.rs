@@ -12,7 +12,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use crate::plan::SecurityPlan;
 use crate::stage::confine::Identity;
 use crate::stage::container::{become_command, own_keyring};
-use crate::stage::{At, Reporter, copy, program};
+use crate::stage::{At, Reporter, copy, own_users, program};
 use crate::sys::process::SingleThread;
 use crate::sys::terminal;
 use crate::wire::{CopyJob, Failure, IdSpace, Report, Step, TerminalSize};
@@ -70,6 +70,9 @@ fn prepare(reporter: &Reporter, setup: &ExecSetup<'_>) -> Result<Vec<(String, St
         .at(Step::ProcessState, "dumpable")?;
     rustix::process::setsid().at(Step::ProcessState, "session")?;
     own_keyring()?;
+    if setup.ids == IdSpace::Own {
+        own_users::become_root()?;
+    }
     let mut env = setup.env.to_vec();
     let enter =
         || rustix::process::chdir(setup.working_dir).at(Step::WorkingDirectory, setup.working_dir);

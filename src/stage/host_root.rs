@@ -6,13 +6,13 @@
 //! (`mount_namespaces(7)`): each directory of `/` gets an overlay of its own then, and one that
 //! has locked mounts below is bound read-only.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags};
 use rustix::mount::{MountAttrFlags, MountFlags};
 
 use crate::stage::At;
-use crate::stage::rootfs::{make_layer_directories, open_own};
+use crate::stage::rootfs::{make_layer_directories, open_own, through};
 use crate::sys::mount::{Depth, add_attributes, attach, clone_tree, new_filesystem};
 use crate::wire::{Failure, Step};
 
@@ -148,10 +148,6 @@ fn add_directory(
         }
         Err(errno) => Err(errno).at(Step::RootFilesystem, name),
     }
-}
-
-fn through(fd: &OwnedFd) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 fn open_beneath(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Failure> {

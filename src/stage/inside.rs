@@ -92,11 +92,11 @@ fn unpack_layer(ids: IdSpace, layer: OwnedFd, target: &OwnedFd, max_bytes: u64) 
     rustix::process::umask(rustix::fs::Mode::empty());
     let ownership = match ids {
         IdSpace::Single => unpack::Ownership::Squash,
-        IdSpace::Machine | IdSpace::Ranges => unpack::Ownership::Exact,
+        IdSpace::Machine | IdSpace::Ranges | IdSpace::Own => unpack::Ownership::Exact,
     };
     let opaque = match ids {
         IdSpace::Machine => unpack::OpaqueAttribute::Trusted,
-        IdSpace::Ranges | IdSpace::Single => unpack::OpaqueAttribute::User,
+        IdSpace::Ranges | IdSpace::Own | IdSpace::Single => unpack::OpaqueAttribute::User,
     };
     let limits = unpack::Limits {
         max_bytes,

@@ -48,30 +48,29 @@ pub const READONLY_PATHS: [&str; 5] = [
 /// Where one directory per processor holds a `thermal_throttle` to hide.
 const PROCESSORS: &str = "sys/devices/system/cpu";
 
-/// Covers and protects everything in the lists that exists; nothing in a privileged container.
+/// Covers and protects everything in the lists that exists; nothing in a privileged container, and
+/// nothing of `/proc` with `procMount: Unmasked`.
 ///
 /// # Errors
 /// The path that could not be covered.
-pub fn apply(setup: &ContainerSetup<'_>, root: BorrowedFd<'_>) -> Result<(), Failure> {
+pub fn apply(
+    setup: &ContainerSetup<'_>,
+    root: BorrowedFd<'_>,
+    empty: BorrowedFd<'_>,
+) -> Result<(), Failure> {
     if setup.container.security.privileged {
         return Ok(());
     }
     let null = open_null().at(Step::Mask, "/dev/null")?;
-    let empty = rustix::fs::openat2(
-        CWD,
-        &setup.mask_dir,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::NO_MAGICLINKS,
-    )
-    .at(Step::Mask, "")?;
-    for path in MASKED_PATHS {
-        mask(root, path, null.as_fd(), empty.as_fd())?;
+    let is_masked =
+        |path: &&&str| !(setup.container.security.unmasked_proc && path.starts_with("proc/"));
+    for path in MASKED_PATHS.iter().filter(is_masked) {
+        mask(root, path, null.as_fd(), empty)?;
     }
     for path in thermal_throttles(root).at(Step::Mask, PROCESSORS)? {
-        mask(root, &path, null.as_fd(), empty.as_fd())?;
+        mask(root, &path, null.as_fd(), empty)?;
     }
-    for path in READONLY_PATHS {
+    for path in READONLY_PATHS.iter().filter(is_masked) {
         make_read_only(root, path)?;
     }
     Ok(())

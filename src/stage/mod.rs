@@ -17,6 +17,7 @@ pub mod inside;
 pub mod launcher;
 pub mod masks;
 pub mod oom_score;
+pub mod own_users;
 pub mod pause;
 pub mod prober;
 pub mod program;

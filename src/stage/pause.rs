@@ -13,7 +13,7 @@ use rustix::process::DumpableBehavior;
 
 use crate::plan::{Network, PodPlan};
 use crate::stage::confine;
-use crate::stage::{At, Reporter};
+use crate::stage::{At, Reporter, own_users};
 use crate::sys::process::{self, Reloadable, SingleThread, exit_now};
 use crate::wire::{Failure, Report, Step};
 
@@ -58,6 +58,15 @@ fn set_up(
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(Step::ProcessState, "dumpable")?;
     rustix::thread::set_name(c"podrun-pause").at(Step::ProcessState, "name")?;
+    // Entered as the machine's root, whose directory it is.
+    rustix::process::fchdir(setup.empty_dir).at(Step::Pivot, "")?;
+    if setup.plan.own_users {
+        // Its maps are written by the supervisor.
+        reporter.wait_for_go()?;
+        own_users::become_root()?;
+        // It ended with the change of credentials (prctl(2)).
+        process::die_with_parent().at(Step::ProcessState, "parent death signal")?;
+    }
     process::unshare(proof, setup.namespaces).at(Step::Namespaces, "")?;
     // Containers build their root file systems while the network is set up here.
     reporter.send(&Report::Namespaces, &[]);
@@ -71,7 +80,6 @@ fn set_up(
     }
     // With shareProcessNamespace containers see this process: it keeps no view of the host's
     // files, no capability and no descriptor.
-    rustix::process::fchdir(setup.empty_dir).at(Step::Pivot, "")?;
     rustix::process::chroot(".").at(Step::Pivot, "")?;
     confine::confine_helper(&setup.plan.helper_filter).at(Step::Credentials, "")?;
     Ok(())

@@ -14,7 +14,7 @@ use rustix::mount::{MountAttrFlags, MountFlags, MountPropagationFlags, UnmountFl
 
 use crate::plan::{ContainerPlan, Network, RootSource};
 use crate::stage::container::ContainerSetup;
-use crate::stage::{At, devices, host_root, masks};
+use crate::stage::{At, devices, host_root, masks, own_users};
 use crate::sys::mount::{Depth, add_attributes, attach, clone_tree, new_filesystem};
 use crate::wire::{Failure, IdSpace, Step};
 
@@ -30,15 +30,27 @@ pub fn enter(setup: &ContainerSetup<'_>) -> Result<(), Failure> {
     // supervisor's mounts as well: else taking the old root away would take it from them, too.
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).at(Step::RootFilesystem, "mount propagation")?;
-    let root = mount_root(setup)?;
+    let sources = Sources::open(setup)?;
+    let staged = if setup.ids == IdSpace::Own {
+        let staged = own_users::claim(setup)?;
+        own_users::become_root()?;
+        Some(staged)
+    } else {
+        None
+    };
+    let (root, volumes) = match staged {
+        Some(staged) => (staged.root, Some(staged.volumes)),
+        None => (mount_root(setup)?, None),
+    };
+    let volumes = volumes.as_ref().unwrap_or(&setup.volume_trees);
     mount_proc(setup, root.as_fd())?;
-    devices::mount_dev(setup, root.as_fd())?;
+    devices::mount_dev(setup, root.as_fd(), sources.shm.as_fd())?;
     mount_sys(setup, root.as_fd())?;
-    for (mount, tree) in setup.container.mounts.iter().zip(&setup.volume_trees) {
+    for (mount, tree) in setup.container.mounts.iter().zip(volumes) {
         mount_volume(root.as_fd(), &mount.mount_path, tree.as_fd())?;
     }
-    mount_etc(setup, root.as_fd())?;
-    masks::apply(setup, root.as_fd())?;
+    mount_files(&sources.files, root.as_fd())?;
+    masks::apply(setup, root.as_fd(), sources.mask.as_fd())?;
     // Last, because the mount points above may have had to be made.
     if setup.container.read_only_root {
         add_attributes(
@@ -49,6 +61,48 @@ pub fn enter(setup: &ContainerSetup<'_>) -> Result<(), Failure> {
         .at(Step::RootFilesystem, "read-only")?;
     }
     pivot(root.as_fd())
+}
+
+/// What comes from the pod's directory, opened while this process may.
+struct Sources {
+    /// What becomes `/dev/shm`.
+    shm: OwnedFd,
+    /// An empty directory that hides others.
+    mask: OwnedFd,
+    /// The files podrun writes and the one for the container's last words, and where they go.
+    files: Vec<(String, OwnedFd)>,
+}
+
+impl Sources {
+    fn open(setup: &ContainerSetup<'_>) -> Result<Self, Failure> {
+        let etc = ["hosts", "hostname", "resolv.conf"]
+            .map(|name| (format!("/etc/{name}"), setup.etc_dir.join(name)));
+        let last_words = (
+            setup.container.termination_message.path.clone(),
+            setup.message_file.clone(),
+        );
+        let mut files = Vec::new();
+        for (path, source) in etc.into_iter().chain([last_words]) {
+            let mut mounts = setup.container.mounts.iter();
+            if mounts.any(|mount| mount.mount_path == path) {
+                continue;
+            }
+            let source = rustix::fs::openat2(
+                CWD,
+                &source,
+                OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+                Mode::empty(),
+                ResolveFlags::NO_MAGICLINKS,
+            )
+            .at(Step::Mount, &path)?;
+            files.push((path, source));
+        }
+        Ok(Self {
+            shm: open_own(&setup.shm_dir).at(Step::Mount, "/dev/shm")?,
+            mask: open_own(&setup.mask_dir).at(Step::Mask, "")?,
+            files,
+        })
+    }
 }
 
 /// Opens a path of this mount namespace that only podrun writes to.
@@ -79,7 +133,6 @@ fn mount_root(setup: &ContainerSetup<'_>) -> Result<OwnedFd, Failure> {
 
     // By descriptor, so that no character of a path can be read as an option, and so that the
     // container's mountinfo does not show where the layers are.
-    let through = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
     let lower_list = lowers.iter().map(through).collect::<Vec<_>>().join(":");
     let mut options = format!(
         "lowerdir={lower_list},upperdir={},workdir={},volatile",
@@ -123,7 +176,12 @@ pub fn make_layer_directories(parent: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn open_lower_layers(container: &ContainerPlan) -> Result<Vec<OwnedFd>, Failure> {
+/// A path that leads to what is behind a descriptor.
+pub(crate) fn through(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+pub(crate) fn open_lower_layers(container: &ContainerPlan) -> Result<Vec<OwnedFd>, Failure> {
     match &container.root {
         RootSource::Host => Ok(vec![
             open_own(Path::new("/")).at(Step::RootFilesystem, "/")?,
@@ -290,39 +348,17 @@ fn mount_volume(root: BorrowedFd<'_>, path: &str, tree: BorrowedFd<'_>) -> Resul
     attach(tree, target.as_fd()).at(Step::Mount, path)
 }
 
-/// Binds the files podrun writes, and the one for the container's last words. They are not written into the image's tree: `/etc` and its
-/// files may be links or pipes there.
-fn mount_etc(setup: &ContainerSetup<'_>, root: BorrowedFd<'_>) -> Result<(), Failure> {
+/// Binds the files. They are not written into the image's tree: `/etc` and its files may be links or
+/// pipes there.
+fn mount_files(files: &[(String, OwnedFd)], root: BorrowedFd<'_>) -> Result<(), Failure> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let etc = ["hosts", "hostname", "resolv.conf"]
-        .map(|name| (format!("/etc/{name}"), setup.etc_dir.join(name)));
-    let last_words = (
-        setup.container.termination_message.path.clone(),
-        setup.message_file.clone(),
-    );
-    for (path, source) in etc.into_iter().chain([last_words]) {
-        if setup
-            .container
-            .mounts
-            .iter()
-            .any(|mount| mount.mount_path == path)
-        {
-            continue;
-        }
-        let source = rustix::fs::openat2(
-            CWD,
-            &source,
-            OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW,
-            Mode::empty(),
-            ResolveFlags::NO_MAGICLINKS,
-        )
-        .at(Step::Mount, &path)?;
-        let tree = clone_tree(source.as_fd(), Depth::Single).at(Step::Mount, &path)?;
-        add_attributes(tree.as_fd(), attributes, Depth::Single).at(Step::Mount, &path)?;
-        let target = open_or_make(root, &path, Missing::File).at(Step::Mount, &path)?;
-        attach(tree.as_fd(), target.as_fd()).at(Step::Mount, &path)?;
+    for (path, source) in files {
+        let tree = clone_tree(source.as_fd(), Depth::Single).at(Step::Mount, path)?;
+        add_attributes(tree.as_fd(), attributes, Depth::Single).at(Step::Mount, path)?;
+        let target = open_or_make(root, path, Missing::File).at(Step::Mount, path)?;
+        attach(tree.as_fd(), target.as_fd()).at(Step::Mount, path)?;
     }
     Ok(())
 }

@@ -33,6 +33,7 @@ pub fn enter(proof: &SingleThread, ids: IdSpace, parent: impl AsFd) -> Result<()
             // (CVE-2018-7169), which `up` says.
             set_thread_groups(&[]).map_err(|errno| format!("groups: {errno}"))
         }
+        IdSpace::Own => Err("a pod's own user namespace is not entered so".to_owned()),
         IdSpace::Single => {
             // Before the change: afterwards both are the overflow id.
             let uid = rustix::process::geteuid().as_raw();

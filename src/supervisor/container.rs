@@ -14,12 +14,14 @@ use crate::cgroup::PodCgroup;
 use crate::plan::{Console, ContainerPlan, PodPlan, ResolvedUser, RootSource};
 use crate::stage::container::{self as stage, ContainerSetup};
 use crate::stage::launcher::{Destination, launch};
+use crate::stage::own_users::PodUsers;
 use crate::stage::{Reporter, masks, rootfs};
 use crate::store::{LogLimits, LogWriter};
 use crate::supervisor::attach::{Attachment, Attachments};
 use crate::supervisor::cgroups::{self, Entry};
 use crate::supervisor::last_words;
 use crate::supervisor::sandbox::{Pause, Places, make_directory, open_directory};
+use crate::supervisor::users;
 use crate::supervisor::watch::{Source, Watch};
 use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
 use crate::sys::seqpacket;
@@ -79,6 +81,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) ids: IdSpace,
     pub(super) cgroup: Option<&'a PodCgroup>,
     pub(super) pause: &'a Pause,
+    /// With `hostUsers: false`.
+    pub(super) users: Option<&'a PodUsers>,
     pub(super) watch: &'a Watch,
 }
 
@@ -188,7 +192,7 @@ pub(super) fn start(
             let stdio = pipes
                 .as_ref()
                 .map(|((_, stdout), (_, stderr))| [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
-            let setup = ContainerSetup {
+            let mut setup = ContainerSetup {
                 plan: around.plan,
                 container,
                 ids: around.ids,
@@ -201,6 +205,9 @@ pub(super) fn start(
                 stdio,
                 unified_cgroups: masks::unified_cgroups(),
             };
+            if let Some(users) = around.users {
+                users::hand_over(around.proof, users, &mut setup, &reporter);
+            }
             enter_pod(around, &reporter, &setup, target)
         }
     }
@@ -241,7 +248,8 @@ fn open_volumes(
     container: &ContainerPlan,
     reporter: &Reporter,
 ) -> Vec<OwnedFd> {
-    match volume::open_trees(around.plan, container, &around.places.pod_dir) {
+    let users = around.users.map(|users| users.namespace.as_fd());
+    match volume::open_trees(around.plan, container, &around.places.pod_dir, users) {
         Ok(trees) => trees,
         Err(error) => {
             let failure = Failure {

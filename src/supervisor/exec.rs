@@ -13,6 +13,7 @@ use crate::plan::{ContainerPlan, PodPlan, ResolvedUser};
 use crate::runtime::wording;
 use crate::stage::Reporter;
 use crate::stage::confine::Identity;
+use crate::stage::container::own_pipe;
 use crate::stage::exec::{self as stage, ExecSetup, ExecStdio};
 use crate::stage::launcher::{Destination, launch};
 use crate::supervisor::cgroups::{self, Entry};
@@ -98,6 +99,8 @@ pub(super) struct Command<'a> {
     pub(super) user: &'a ResolvedUser,
     pub(super) init: &'a OwnedFd,
     pub(super) ids: IdSpace,
+    /// The machine's id that is 0 in the pod, as far as this process sees it.
+    pub(super) first_id: u32,
     pub(super) cgroup: Option<&'a PodCgroup>,
     pub(super) work: Work,
     pub(super) terminal: Option<TerminalSize>,
@@ -176,6 +179,12 @@ fn enter_container(command: &Command<'_>, reporter: &Reporter) -> ! {
         }
         (None, _) => process::exit_now(125),
     };
+    if command.ids == IdSpace::Own {
+        // The pod's root may not: they are not of its ids yet.
+        for stream in &command.stdio {
+            own_pipe(stream.as_fd(), command.first_id);
+        }
+    }
     let setup = ExecSetup {
         work: match &command.work {
             Work::Run(argv) => stage::Work::Run(argv),

@@ -15,6 +15,7 @@ mod last_words;
 mod pod;
 mod sandbox;
 mod sweep;
+mod users;
 mod watch;
 
 pub use enter::enter;

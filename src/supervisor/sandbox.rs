@@ -1,6 +1,7 @@
 //! What a pod's containers share: pause with the namespaces, `/etc` files, `/dev/shm`, volumes,
 //! and the forwarder of published ports.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::net::{forward, namespace};
 use crate::plan::{Network, PodPlan};
+use crate::runtime::wording;
+use crate::stage::own_users::{self, PodUsers};
 use crate::stage::pause::{self, PauseSetup};
 use crate::stage::{Reporter, confine, prober};
 use crate::sys::mount::{attach, new_filesystem};
@@ -89,12 +92,20 @@ pub(super) fn prepare(
     places: &Places,
     ids: IdSpace,
     trees: Vec<OwnedFd>,
+    users: Option<&PodUsers>,
 ) -> Result<(), String> {
-    prepare_shared(plan, places).map_err(|error| format!("the pod's directory: {error}"))?;
-    volume::materialise(plan, &places.pod_dir, ids, trees).map_err(|error| error.to_string())
+    prepare_shared(plan, places, users).map_err(|error| format!("the pod's directory: {error}"))?;
+    if let Some(users) = users {
+        own_users::check_layers(plan, users).map_err(|(container, failure)| {
+            format!("container `{container}`: {}", wording::sentence(&failure))
+        })?;
+    }
+    let users = users.map(|users| users.namespace.as_fd());
+    volume::materialise(plan, &places.pod_dir, ids, trees, users).map_err(|error| error.to_string())
 }
 
-fn prepare_shared(plan: &PodPlan, places: &Places) -> io::Result<()> {
+fn prepare_shared(plan: &PodPlan, places: &Places, users: Option<&PodUsers>) -> io::Result<()> {
+    let give = |file: BorrowedFd<'_>| users.map_or(Ok(()), |users| users.give(file));
     for name in ["etc", "volumes", "containers", "logs"] {
         make_directory(&places.pod_dir.join(name))?;
     }
@@ -110,7 +121,7 @@ fn prepare_shared(plan: &PodPlan, places: &Places) -> io::Result<()> {
         ("hostname", &plan.files.hostname),
         ("resolv.conf", &plan.files.resolv_conf),
     ] {
-        write_file(&etc, name, content.as_bytes())?;
+        give(write_file(&etc, name, content.as_bytes())?.as_fd())?;
     }
     rustix::fs::mkdirat(&etc, "mask", Mode::from_raw_mode(0o555))?;
     rustix::fs::chmodat(
@@ -122,12 +133,13 @@ fn prepare_shared(plan: &PodPlan, places: &Places) -> io::Result<()> {
     if !plan.host_ipc {
         make_directory(&places.pod_dir.join("shm"))?;
         let shm = new_filesystem("tmpfs", &[("mode", "1777"), ("size", "65536k")], attributes)?;
+        give(shm.as_fd())?;
         attach(shm.as_fd(), open_directory(&places.shm(plan))?.as_fd())?;
     }
     Ok(())
 }
 
-fn write_file(directory: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
+fn write_file(directory: &OwnedFd, name: &str, content: &[u8]) -> io::Result<File> {
     let file = rustix::fs::openat(
         directory,
         name,
@@ -135,7 +147,9 @@ fn write_file(directory: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()>
         Mode::from_raw_mode(0o644),
     )?;
     rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))?;
-    io::Write::write_all(&mut std::fs::File::from(file), content)
+    let mut file = File::from(file);
+    io::Write::write_all(&mut file, content)?;
+    Ok(file)
 }
 
 /// Takes the pod's mounts out of this mount namespace, so that the directory can be removed.
@@ -164,6 +178,8 @@ impl Pause {
     pub(super) fn start(proof: &SingleThread, plan: &PodPlan, places: &Places) -> io::Result<Self> {
         make_directory(&places.empty())?;
         let empty = open_directory(&places.empty())?;
+        // Pause is another user by the time this becomes its root.
+        rustix::fs::chmod(places.empty(), Mode::from_raw_mode(0o755))?;
         let (report, theirs) = seqpacket::pair()?;
         let (lifeline_end, lifeline) = pipe_with(PipeFlags::CLOEXEC)?;
         let mut own = 0;
@@ -173,9 +189,12 @@ impl Pause {
         if !plan.host_ipc {
             own |= libc::CLONE_NEWIPC;
         }
-        let pid = if plan.host_pid { 0 } else { libc::CLONE_NEWPID };
+        let mut made = if plan.host_pid { 0 } else { libc::CLONE_NEWPID };
+        if plan.own_users {
+            made |= libc::CLONE_NEWUSER;
+        }
         let flags = CloneFlags {
-            namespaces: pid,
+            namespaces: made,
             sibling: false,
         };
         match process::clone_process(proof, flags)? {
@@ -198,7 +217,7 @@ impl Pause {
                 report,
                 lifeline,
                 lifeline_end,
-                namespaces: own | pid,
+                namespaces: own | made,
             }),
         }
     }

@@ -39,25 +39,56 @@ pub fn change(
     propagation: MountPropagationFlags,
     depth: Depth,
 ) -> io::Result<()> {
-    let attr = libc::mount_attr {
-        attr_set: u64::from(attributes.bits()),
-        attr_clr: 0,
-        propagation: u64::from(propagation.bits()),
-        userns_fd: 0,
-    };
+    set_attributes(
+        mount,
+        depth,
+        &libc::mount_attr {
+            attr_set: u64::from(attributes.bits()),
+            attr_clr: 0,
+            propagation: u64::from(propagation.bits()),
+            userns_fd: 0,
+        },
+    )
+}
+
+/// Shows the files of a detached mount with other owners: what a file has on the disk is what it
+/// has in the user namespace (`MOUNT_ATTR_IDMAP`).
+///
+/// # Errors
+/// As `mount_setattr(2)`: EINVAL for a file system that cannot do it, EPERM without `CAP_SYS_ADMIN`
+/// in the user namespace that the file system belongs to.
+pub fn map_ids(mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Result<()> {
+    let number = u64::try_from(users.as_raw_fd()).map_err(io::Error::other)?;
+    set_attributes(
+        mount,
+        Depth::Single,
+        &libc::mount_attr {
+            attr_set: libc::MOUNT_ATTR_IDMAP,
+            attr_clr: 0,
+            propagation: 0,
+            userns_fd: number,
+        },
+    )
+}
+
+fn set_attributes(
+    mount: BorrowedFd<'_>,
+    depth: Depth,
+    attributes: &libc::mount_attr,
+) -> io::Result<()> {
     let recursive = if depth == Depth::Recursive {
         libc::AT_RECURSIVE
     } else {
         0
     };
-    // SAFETY: the path is a literal, `attr` lives for the call and its size is passed.
+    // SAFETY: the path is a literal, `attributes` lives for the call and its size is passed.
     let done = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH | recursive,
-            &raw const attr,
+            std::ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
     };

@@ -6,8 +6,8 @@ use std::os::fd::BorrowedFd;
 
 use rustix::mount::{MountAttrFlags, MountPropagationFlags};
 
-use crate::plan::{MountPlan, Propagation};
-use crate::sys::mount::{Depth, add_attributes, change};
+use crate::plan::{MountPlan, Propagation, VolumeSource};
+use crate::sys::mount::{Depth, add_attributes, change, map_ids};
 
 /// What the volume itself says.
 #[derive(Debug, Clone, Copy)]
@@ -47,4 +47,32 @@ pub(super) fn apply(tree: BorrowedFd<'_>, mount: &MountPlan, nature: Nature) -> 
         add_attributes(tree, MountAttrFlags::MOUNT_ATTR_RDONLY, Depth::Single)?;
     }
     Ok(())
+}
+
+/// Shows the files of a volume of the pod's own as the pod's user namespace sees them: 0 on the disk
+/// is 0 there. A hostPath stays the machine's: root in the pod is not root of the machine's files.
+pub(super) fn show_ids(
+    tree: BorrowedFd<'_>,
+    source: &VolumeSource,
+    users: BorrowedFd<'_>,
+) -> Result<(), String> {
+    match source {
+        // Nor is root of a claim that an administrator has put on the machine; an image's layers are
+        // shown so already.
+        VolumeSource::HostPath { .. }
+        | VolumeSource::Image { .. }
+        | VolumeSource::Claim {
+            takes_group: false, ..
+        } => Ok(()),
+        VolumeSource::Claim { .. }
+        | VolumeSource::EphemeralClaim
+        | VolumeSource::EmptyDirDisk { .. }
+        | VolumeSource::EmptyDirMemory { .. }
+        | VolumeSource::Projected { .. } => map_ids(tree, users).map_err(|error| {
+            format!(
+                "its file system cannot show the ids of a pod with `hostUsers: false` (idmapped \
+                 mounts, mount_setattr(2)): {error}"
+            )
+        }),
+    }
 }

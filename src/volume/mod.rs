@@ -9,7 +9,7 @@ mod sub_path;
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -20,7 +20,7 @@ use crate::names::VolumeName;
 use crate::plan::{
     ContainerPlan, HostPathType, PodPlan, ProjectedFile, Propagation, VolumePlan, VolumeSource,
 };
-use crate::sys::mount::{Depth, attach, clone_tree, new_filesystem};
+use crate::sys::mount::{Depth, attach, clone_tree, map_ids, new_filesystem};
 use attributes::Nature;
 
 use crate::wire::IdSpace;
@@ -56,7 +56,8 @@ pub fn volume_path(pod_dir: &Path, volume: &VolumeName) -> PathBuf {
 }
 
 /// Makes all volumes of the pod, in the supervisor's mount namespace, with the trees of
-/// [`machine_trees`].
+/// [`machine_trees`]. With `hostUsers: false` their files can be shown with the ids of the pod's
+/// user namespace.
 ///
 /// # Errors
 /// The first volume that cannot be made.
@@ -65,6 +66,7 @@ pub fn materialise(
     pod_dir: &Path,
     ids: IdSpace,
     trees: Vec<OwnedFd>,
+    users: Option<BorrowedFd<'_>>,
 ) -> Result<(), VolumeError> {
     let gid = plan.fs_group.map(|group| group.gid);
     let mut trees = trees.into_iter();
@@ -113,13 +115,42 @@ pub fn materialise(
             }
             VolumeSource::Image { layers } => {
                 make_directory(pod_dir, volume, 0o755)
-                    .and_then(|()| mount_image(&volume_path(pod_dir, &volume.name), layers, ids))
+                    .and_then(|()| {
+                        let directory = volume_path(pod_dir, &volume.name);
+                        mount_image(&directory, layers, ids, users)
+                    })
                     .map_err(|e| error(&volume.name, e.to_string()))?;
             }
         }
         propagation::prepare(plan, volume, pod_dir, &mut trees)?;
+        if let Some(users) = users {
+            check_ids(volume, pod_dir, users)?;
+        }
     }
     Ok(())
+}
+
+/// Refuses a volume whose containers could not be started.
+fn check_ids(
+    volume: &VolumePlan,
+    pod_dir: &Path,
+    users: BorrowedFd<'_>,
+) -> Result<(), VolumeError> {
+    let source = match &volume.source {
+        VolumeSource::HostPath { .. } | VolumeSource::Image { .. } => return Ok(()),
+        VolumeSource::Claim { path, kind, .. } => {
+            host_path::open(path, *kind).map_err(|message| error(&volume.name, message))?
+        }
+        VolumeSource::EmptyDirDisk { .. }
+        | VolumeSource::EmptyDirMemory { .. }
+        | VolumeSource::EphemeralClaim
+        | VolumeSource::Projected { .. } => open_directory(&volume_path(pod_dir, &volume.name))
+            .map_err(|e| error(&volume.name, e.to_string()))?,
+    };
+    let tree = clone_tree(source.as_fd(), Depth::Single)
+        .map_err(|e| error(&volume.name, e.to_string()))?;
+    attributes::show_ids(tree.as_fd(), &volume.source, users)
+        .map_err(|message| error(&volume.name, message))
 }
 
 /// Makes a volume's directory. An emptyDir has mode 0777 whatever the umask is (`perm` in the
@@ -179,18 +210,30 @@ fn mount_memory(
 }
 
 /// Mounts the layers of an image one over the other. The directory itself is the lowest: an overlay
-/// that nothing is written to has two at least (`overlayfs.rst`), and an image may have one.
-fn mount_image(directory: &Path, layers: &[PathBuf], ids: IdSpace) -> io::Result<()> {
+/// that nothing is written to has two at least (`overlayfs.rst`), and an image may have one. An
+/// overlay cannot be shown with other ids; its layers can.
+fn mount_image(
+    directory: &Path,
+    layers: &[PathBuf],
+    ids: IdSpace,
+    users: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let target = open_directory(directory)?;
-    let opened: Vec<OwnedFd> = layers
-        .iter()
-        .map(|layer| open_directory(layer))
-        .collect::<io::Result<_>>()?;
+    let open = |layer: &PathBuf| {
+        let layer = open_directory(layer)?;
+        let Some(users) = users else {
+            return Ok(layer);
+        };
+        let tree = clone_tree(layer.as_fd(), Depth::Single)?;
+        map_ids(tree.as_fd(), users)?;
+        Ok(tree)
+    };
+    let opened: Vec<OwnedFd> = layers.iter().map(open).collect::<io::Result<_>>()?;
     let through = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
     let mut lowers: Vec<String> = opened.iter().map(through).collect();
     lowers.push(through(&target));
     let mut options = format!("lowerdir={}", lowers.join(":"));
-    if ids != IdSpace::Machine {
+    if !matches!(ids, IdSpace::Machine | IdSpace::Own) {
         // In a user namespace overlayfs may only use user.* attributes.
         options.push_str(",userxattr");
     }
@@ -229,7 +272,8 @@ const fn is_read_only(source: &VolumeSource) -> bool {
 }
 
 /// A detached mount for each of the container's mounts, in their order; to be called in the mount
-/// namespace the volumes were made in, because only mounts of the caller's own can be copied.
+/// namespace the volumes were made in, because only mounts of the caller's own can be copied. With
+/// `hostUsers: false` their files are shown with the ids of the pod's user namespace.
 ///
 /// # Errors
 /// The volume that cannot be opened.
@@ -237,6 +281,7 @@ pub fn open_trees(
     plan: &PodPlan,
     container: &ContainerPlan,
     pod_dir: &Path,
+    users: Option<BorrowedFd<'_>>,
 ) -> Result<Vec<OwnedFd>, VolumeError> {
     let mut trees = Vec::new();
     for mount in &container.mounts {
@@ -289,6 +334,10 @@ pub fn open_trees(
             is_device,
         };
         attributes::apply(tree.as_fd(), mount, nature).map_err(wrap)?;
+        if let Some(users) = users {
+            attributes::show_ids(tree.as_fd(), &volume.source, users)
+                .map_err(|message| error(&mount.volume, message))?;
+        }
         trees.push(tree);
     }
     Ok(trees)

@@ -35,6 +35,8 @@ pub enum IdSpace {
     Machine,
     /// A user namespace with the user's subordinate ranges.
     Ranges,
+    /// A user namespace of one pod's (`hostUsers: false`), which root has made.
+    Own,
     /// A user namespace with id 0 only; groups cannot be set (`user_namespaces(7)`).
     Single,
 }
@@ -45,11 +47,12 @@ impl IdSpace {
         match self {
             Self::Machine => "machine",
             Self::Ranges => "ranges",
+            Self::Own => "own",
             Self::Single => "single",
         }
     }
 
-    /// The id space of a word.
+    /// The id space that a re-executed process is told to enter.
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::Machine, Self::Ranges, Self::Single]
             .into_iter()

@@ -61,6 +61,8 @@ pub enum Step {
     Cgroup,
     /// Opening a volume.
     Volume,
+    /// Showing files with the pod's own ids.
+    IdMap,
     /// Mounting the root file system.
     RootFilesystem,
     /// `/proc`, `/sys` or `/dev` in the image is not a directory.

@@ -26,6 +26,7 @@ pub(crate) fn pod(containers: impl IntoIterator<Item = ContainerPlan>) -> PodPla
         },
         host_pid: false,
         host_ipc: false,
+        own_users: false,
         share_process_namespace: false,
         files: EtcFiles {
             hosts: String::new(),

@@ -87,7 +87,7 @@ fn check_container(path: &str, container: &Container, spec: &PodSpec, rules: &mu
     }
     env::check(path, container, spec, rules);
     resources::check(path, container, rules);
-    security::check_container(path, container, rules);
+    security::check_container(path, container, spec, rules);
     volumes::check_mounts(path, container, spec, rules);
     life::check_restarts(path, container, rules);
     life::check_termination_message(path, container, rules);

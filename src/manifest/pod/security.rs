@@ -46,6 +46,7 @@ pub(super) fn check_annotations(metadata: &ObjectMeta, rules: &mut Rules<'_>) {
 
 /// `spec.securityContext`.
 pub(super) fn check_pod(spec: &PodSpec, rules: &mut Rules<'_>) {
+    check_users(spec, rules);
     let Some(security) = &spec.security_context else {
         return;
     };
@@ -72,7 +73,12 @@ pub(super) fn check_pod(spec: &PodSpec, rules: &mut Rules<'_>) {
 }
 
 /// `securityContext` of a container that is written at `path`.
-pub(super) fn check_container(path: &str, container: &Container, rules: &mut Rules<'_>) {
+pub(super) fn check_container(
+    path: &str,
+    container: &Container,
+    spec: &PodSpec,
+    rules: &mut Rules<'_>,
+) {
     let Some(security) = &container.security_context else {
         return;
     };
@@ -87,11 +93,8 @@ pub(super) fn check_container(path: &str, container: &Container, rules: &mut Rul
         security.proc_mount.as_ref(),
         &["Default", "Unmasked"],
     );
-    if security.proc_mount.as_deref() == Some("Unmasked") {
-        rules.error(
-            &proc_mount,
-            "`Unmasked` needs `hostUsers: false`, which is not supported yet",
-        );
+    if security.proc_mount.as_deref() == Some("Unmasked") && spec.host_users != Some(false) {
+        rules.error(&proc_mount, "`hostUsers` must be false to use `Unmasked`");
     }
     let mut adds_administration = false;
     if let Some(capabilities) = &security.capabilities {
@@ -119,6 +122,25 @@ pub(super) fn check_container(path: &str, container: &Container, rules: &mut Rul
             rules.error(
                 &path,
                 "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN",
+            );
+        }
+    }
+}
+
+/// `validateHostUsers`: namespaces of the machine's are not the pod's users' to use.
+fn check_users(spec: &PodSpec, rules: &mut Rules<'_>) {
+    if spec.host_users != Some(false) {
+        return;
+    }
+    for (field, is_host) in [
+        ("hostNetwork", spec.host_network),
+        ("hostPID", spec.host_pid),
+        ("hostIPC", spec.host_ipc),
+    ] {
+        if is_host == Some(true) {
+            rules.error(
+                &format!("spec.{field}"),
+                "cannot be true when `hostUsers` is false",
             );
         }
     }

@@ -6,7 +6,7 @@ use super::volume::clean_text;
 use super::{Input, PlanProblem, problem};
 use super::{env, life, mounts, resources, security};
 use crate::names::ContainerName;
-use crate::plan::{ContainerPlan, Role, command};
+use crate::plan::{ContainerPlan, POD_IDS, Role, command};
 
 /// What a container's plan is made of besides the container.
 pub(super) struct Surroundings<'a> {
@@ -87,7 +87,11 @@ pub(super) fn plan(
         container,
         spec,
         &image.config.user,
-        input.host.id_count,
+        if spec.host_users == Some(false) {
+            Some(POD_IDS)
+        } else {
+            input.host.id_count
+        },
         problems,
     );
     let security = security::plan(path, container, spec, input, problems);

@@ -147,6 +147,15 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
     } else {
         files::hosts(input.host.pod_address, &hostname, None, aliases)
     };
+    if spec.host_users == Some(false) && input.host.id_count.is_some() {
+        problems.push(PlanProblem {
+            path: "spec.hostUsers".to_owned(),
+            message: "false needs root: the image's files must be shown with the pod's own ids \
+                      (idmapped mounts, mount_setattr(2)), which the kernel does for nobody else"
+                .to_owned(),
+            hint: Some("remove it: a user's pods are in a user namespace as they are".to_owned()),
+        });
+    }
     let volumes = spec
         .volumes
         .iter()
@@ -191,6 +200,7 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
         network,
         host_pid: spec.host_pid == Some(true),
         host_ipc: spec.host_ipc == Some(true),
+        own_users: spec.host_users == Some(false),
         share_process_namespace: spec.share_process_namespace == Some(true),
         files: EtcFiles {
             hosts,

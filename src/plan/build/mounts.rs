@@ -30,7 +30,15 @@ pub(super) fn plan(
             }
         };
         let propagation = propagation(mount);
-        if propagation == Propagation::Bidirectional && !may_reach_the_machine(mount, surroundings)
+        if propagation == Propagation::Bidirectional && surroundings.spec.host_users == Some(false)
+        {
+            problems.push(problem(
+                format!("{at}.mountPropagation"),
+                "with `hostUsers: false` no mount of a container reaches anything else \
+                 (mount_namespaces(7))",
+            ));
+        } else if propagation == Propagation::Bidirectional
+            && !may_reach_the_machine(mount, surroundings)
         {
             problems.push(PlanProblem {
                 path: format!("{at}.mountPropagation"),

@@ -47,6 +47,7 @@ pub(super) fn plan(
         capabilities,
         no_new_privs: own.and_then(|own| own.allow_privilege_escalation) == Some(false),
         privileged,
+        unmasked_proc: own.and_then(|own| own.proc_mount.as_deref()) == Some("Unmasked"),
         seccomp,
         filter,
     }

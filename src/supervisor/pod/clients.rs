@@ -246,6 +246,7 @@ impl Pod {
             user,
             init,
             ids: self.ids,
+            first_id: self.users.as_ref().map_or(0, |users| users.namespace.first),
             cgroup: self.cgroup.as_ref(),
             work,
             terminal,

@@ -93,6 +93,7 @@ impl Pod {
             ids: self.ids,
             cgroup: self.cgroup.as_ref(),
             pause,
+            users: self.users.as_ref().map(|users| &users.namespace),
             watch: &self.watch,
         };
         let target = match &plan.target {

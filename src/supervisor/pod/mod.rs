@@ -25,6 +25,7 @@ use rustix::time::{ClockId, TimerfdClockId, TimerfdFlags, clock_gettime, timerfd
 use crate::cgroup::PodCgroup;
 use crate::lifecycle::{Action, Event, Machine, Now};
 use crate::plan::PodPlan;
+use crate::runtime::pod_ids::PodIds;
 use crate::runtime::wording;
 use crate::stage::{confine, oom_score};
 use crate::store::{EventLog, Identity, PodDir, Stream};
@@ -35,6 +36,7 @@ use crate::supervisor::exec::Session;
 use crate::supervisor::pod::checks::Checks;
 use crate::supervisor::pod::usage::Usage;
 use crate::supervisor::sandbox::{self, Pause, Places};
+use crate::supervisor::users::Users;
 use crate::supervisor::watch::{Source, Watch};
 use crate::sys::process::{self, SingleThread};
 use crate::sys::seqpacket;
@@ -84,6 +86,8 @@ struct Pod {
     /// The machine's mounts that volumes share, until the volumes are made.
     trees: Vec<OwnedFd>,
     pause: Option<Pause>,
+    /// With `hostUsers: false`.
+    users: Option<Users>,
     cgroup: Option<PodCgroup>,
     /// Pause has set up the namespaces: containers may execute.
     is_set_up: bool,
@@ -143,6 +147,11 @@ impl Pod {
             return Err("supervisor: descriptors are missing".to_owned());
         };
         let plan = setup::read_plan(plan)?;
+        let ids = if plan.own_users {
+            IdSpace::Own
+        } else {
+            launch.ids
+        };
         let sockets = descriptors.by_ref().take(plan.ports.len()).collect();
         let scores = plan.containers.iter().map(|it| it.oom_score_adj);
         if let Some(least) = scores.min() {
@@ -176,7 +185,7 @@ impl Pod {
             proof,
             machine: Machine::new(&plan, &now),
             plan,
-            ids: launch.ids,
+            ids,
             dir,
             places: Places { pod_dir },
             runtime_dir,
@@ -189,6 +198,7 @@ impl Pod {
             sockets,
             trees: descriptors.collect(),
             pause: None,
+            users: None,
             cgroup: None,
             is_set_up: false,
             forwarder: None,
@@ -236,6 +246,7 @@ impl Pod {
     }
 
     fn start(&mut self) -> Result<(), String> {
+        let ids = self.plan.own_users.then(PodIds::take).transpose()?;
         let pause = Pause::start(&self.proof, &self.plan, &self.places)
             .map_err(|error| format!("the pod's first process cannot be made: {error}"))?;
         let watched = self
@@ -244,10 +255,14 @@ impl Pod {
             .and_then(|()| self.watch.add(&pause.pidfd, Source::Pause));
         self.pause = Some(pause);
         watched.map_err(|error| error.to_string())?;
+        if let (Some(ids), Some(pause)) = (ids, &self.pause) {
+            self.users = Some(Users::give(ids, pause)?);
+        }
         // While pause makes the namespaces.
         self.cgroup = cgroups::make(&self.plan, self.runtime_dir.as_fd())?;
         let trees = std::mem::take(&mut self.trees);
-        sandbox::prepare(&self.plan, &self.places, self.ids, trees)?;
+        let users = self.users.as_ref().map(|users| &users.namespace);
+        sandbox::prepare(&self.plan, &self.places, self.ids, trees, users)?;
         let listener = control::open(self.runtime_dir.as_fd(), &self.plan.uid)
             .map_err(|error| format!("the pod's control socket: {error}"))?;
         self.watch
