@@ -23,10 +23,21 @@ pub struct SecurityPlan {
     pub privileged: bool,
     /// `procMount: Unmasked`: nothing of `/proc` is hidden or read-only.
     pub unmasked_proc: bool,
+    /// `appArmorProfile` of type `Localhost`: the name of a loaded profile.
+    pub apparmor: Option<String>,
     /// Which system calls it may make.
     pub seccomp: Seccomp,
     /// What `seccomp` says, compiled for this machine; empty for `Unconfined` alone.
     pub filter: Filter,
+}
+
+/// What the kernel has of `AppArmor`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppArmor {
+    /// It is not enabled.
+    Absent,
+    /// It is enabled, and has these profiles as far as this user may know.
+    Enabled(Option<Vec<String>>),
 }
 
 impl Default for SecurityPlan {
@@ -36,6 +47,7 @@ impl Default for SecurityPlan {
             no_new_privs: false,
             privileged: false,
             unmasked_proc: false,
+            apparmor: None,
             seccomp: Seccomp::RuntimeDefault,
             filter: Filter::default(),
         }

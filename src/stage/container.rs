@@ -11,7 +11,7 @@ use rustix::process::DumpableBehavior;
 use crate::plan::{ContainerPlan, PodPlan, ResolvedUser, SecurityPlan, UserError, resolve_user};
 use crate::stage::confine::{self, Identity};
 use crate::stage::exec::open_terminal;
-use crate::stage::{At, Reporter, program, rootfs};
+use crate::stage::{At, Reporter, apparmor, program, rootfs};
 use crate::sys::process::{self, SingleThread};
 use crate::sys::{credentials, signal};
 use crate::wire::{Failure, IdSpace, Report, Step, TerminalSize};
@@ -149,6 +149,9 @@ pub(crate) fn become_command(
         process::install_descriptor(*fd, number).at(Step::ProcessState, "stdio")?;
     }
     confine::set_process_limits()?;
+    if let Some(profile) = &security.apparmor {
+        apparmor::change_on_exec(profile)?;
+    }
     enter_directory()?;
     let held = confine::become_user(identity, ids, security)?;
     // Changing credentials made the process what /proc/sys/fs/suid_dumpable says.

@@ -6,6 +6,7 @@
 //! down in the order things happen and says why the order is the order. A step that fails becomes
 //! a [`Failure`]; the supervisor, which knows the names, words it.
 
+pub mod apparmor;
 pub mod confine;
 pub mod container;
 pub mod copy;

@@ -690,11 +690,6 @@ fn what_has_no_effect_or_no_support_is_said() {
             "no AppArmor profile",
         ),
         (
-            json!({ "appArmorProfile": { "type": "Localhost", "localhostProfile": "x" } }),
-            3,
-            "profiles of AppArmor are not supported yet",
-        ),
-        (
             json!({ "seLinuxOptions": { "level": "s0" } }),
             0,
             "podrun sets no SELinux labels",
@@ -710,6 +705,23 @@ fn what_has_no_effect_or_no_support_is_said() {
         let manifest = once("said", &[container_with("a", &["exit", "0"], &fields)]);
         podrun.run_pod(&manifest).code(code).says(words);
     }
+}
+
+#[test]
+fn a_profile_of_apparmor_that_cannot_be_in_force_is_refused() {
+    let podrun = Podrun::new();
+    let profile = json!({ "type": "Localhost", "localhostProfile": "podrun-test-none" });
+    let fields = json!({ "securityContext": { "appArmorProfile": profile } });
+    let manifest = once("confined", &[container_with("a", &["exit", "0"], &fields)]);
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    let output = podrun.up(&manifest);
+    match (enabled.is_ok_and(|word| word.trim() == "Y"), mode()) {
+        (false, _) => output.code(3).says("this kernel has no AppArmor"),
+        (true, Mode::Root) => output.code(3).says("is not loaded"),
+        // The list is root's; the kernel says it at the start.
+        (true, Mode::User | Mode::Single) => output.code(1).says("cannot be set"),
+    };
+    podrun.nothing_left();
 }
 
 #[test]

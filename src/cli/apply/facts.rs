@@ -10,7 +10,7 @@ use crate::cli::duration;
 use crate::cli::failure::Failure;
 use crate::names::{Namespace, PodUid};
 use crate::net::address;
-use crate::plan::{self, BackOff, HostFacts};
+use crate::plan::{self, AppArmor, BackOff, HostFacts};
 use crate::store::Store;
 
 /// What the machine tells a plan; read once per command. `state` is on the disk of the pods.
@@ -32,6 +32,7 @@ pub(crate) fn host_facts(state: &Path, ids: Option<u32>) -> HostFacts {
         storage: rustix::fs::statvfs(state)
             .map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize)),
         capabilities: capabilities(ids.is_some()),
+        apparmor: apparmor(),
     }
 }
 
@@ -48,6 +49,22 @@ fn capabilities(in_user_namespace: bool) -> u64 {
     let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
     let bounding = bounding.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
     own.unwrap_or_default() & bounding.unwrap_or_default()
+}
+
+/// `AppArmor` of the kernel; its list of profiles is for root.
+fn apparmor() -> AppArmor {
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    if !enabled.is_ok_and(|word| word.trim() == "Y") {
+        return AppArmor::Absent;
+    }
+    let profiles = std::fs::read_to_string("/sys/kernel/security/apparmor/profiles").ok();
+    AppArmor::Enabled(profiles.map(|text| loaded_profiles(&text)))
+}
+
+/// One profile a line, with its mode in brackets; a name may have blanks.
+fn loaded_profiles(text: &str) -> Vec<String> {
+    let names = text.lines().filter_map(|line| line.rsplit_once(" ("));
+    names.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// The address the machine would use towards another one; no packet is sent for this.
@@ -156,4 +173,16 @@ pub(crate) fn addresses(store: &Store) -> Result<(BTreeSet<Ipv4Addr>, Option<Ipv
     }
     let last = used.values().next_back().copied();
     Ok((used.into_values().collect(), last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_are_listed_without_their_modes() {
+        let text = "lsb_release (enforce)\n/usr/bin/man (complain)\na (b) (kill)\nbroken\n";
+        let expected = ["lsb_release", "/usr/bin/man", "a (b)"];
+        assert_eq!(loaded_profiles(text), expected);
+    }
 }

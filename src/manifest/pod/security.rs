@@ -15,6 +15,9 @@ use crate::manifest::Capability;
 /// The longest name of a sysctl (`SysctlMaxLength`).
 const MAX_SYSCTL: usize = 253;
 
+/// The longest name of a profile (`maxLocalhostProfileLength`).
+const MAX_APPARMOR: usize = 4095;
+
 /// Annotations that said what fields say now; the API server has stopped reading them (1.27 and
 /// 1.30), and who writes them relies on a confinement that is not there.
 const OLD_ANNOTATIONS: [(&str, &str); 3] = [
@@ -171,7 +174,7 @@ fn check_seccomp(path: &str, profile: Option<&SeccompProfile>, rules: &mut Rules
         &["Localhost", "RuntimeDefault", "Unconfined"],
     );
     let file = profile.localhost_profile.as_deref();
-    check_localhost(&path, &profile.type_, file, rules);
+    check_localhost(&path, "seccomp", &profile.type_, file, rules);
     let Some(file) = file.filter(|_| profile.type_ == "Localhost") else {
         return;
     };
@@ -190,18 +193,23 @@ fn check_seccomp(path: &str, profile: Option<&SeccompProfile>, rules: &mut Rules
 
 /// `localhostProfile` is there if, and only if, the type asks for it; an empty name must never
 /// stand for no confinement (CVE-2023-2431).
-fn check_localhost(path: &str, kind: &str, file: Option<&str>, rules: &mut Rules<'_>) {
+fn check_localhost(path: &str, what: &str, kind: &str, name: Option<&str>, rules: &mut Rules<'_>) {
     let path = format!("{path}.localhostProfile");
-    match (kind, file) {
+    match (kind, name) {
         ("Localhost", None | Some("")) => {
-            rules.error(&path, "must be set when seccomp type is Localhost");
+            let message = format!("must be set when {what} type is Localhost");
+            rules.error(&path, message);
         }
         ("Localhost", Some(_)) | (_, None) => {}
-        (_, Some(_)) => rules.error(&path, "can only be set when seccomp type is Localhost"),
+        (_, Some(_)) => {
+            let message = format!("can only be set when {what} type is Localhost");
+            rules.error(&path, message);
+        }
     }
 }
 
-/// `ValidateAppArmorProfileField`; podrun loads no profile and has none of its own.
+/// `ValidateAppArmorProfileField`; podrun loads no profile and has none of its own. Whether the
+/// kernel has the one that is asked for is for the plan to say.
 fn check_apparmor(path: &str, profile: Option<&AppArmorProfile>, rules: &mut Rules<'_>) {
     let Some(profile) = profile else { return };
     let path = format!("{path}.appArmorProfile");
@@ -210,12 +218,19 @@ fn check_apparmor(path: &str, profile: Option<&AppArmorProfile>, rules: &mut Rul
         &profile.type_,
         &["Localhost", "RuntimeDefault", "Unconfined"],
     );
+    let name = profile.localhost_profile.as_deref();
+    check_localhost(&path, "AppArmor", &profile.type_, name, rules);
+    if let Some(name) = name {
+        let at = format!("{path}.localhostProfile");
+        rules.plain_text(&at, name);
+        if name.trim() != name {
+            rules.error(&at, "must not be padded with whitespace");
+        }
+        if name.len() > MAX_APPARMOR {
+            rules.error(&at, format!("must have at most {MAX_APPARMOR} bytes"));
+        }
+    }
     match profile.type_.as_str() {
-        "Localhost" => rules.error_hint(
-            &format!("{path}.type"),
-            "profiles of AppArmor are not supported yet",
-            "capabilities and seccompProfile confine a container without AppArmor",
-        ),
         "RuntimeDefault" => rules.note(
             &path,
             "has no effect: podrun has no AppArmor profile of its own",
@@ -321,7 +336,34 @@ pub fn sysctl_path(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::pod::tests::{assert_containers, assert_specs};
+    use crate::manifest::pod::tests::{assert_containers, assert_specs, first_error};
+
+    #[test]
+    fn a_profile_of_apparmor_has_a_name_if_it_is_local() {
+        const AT: &str = "spec.securityContext.appArmorProfile.localhostProfile";
+        for (profile, error) in [
+            ("{type: RuntimeDefault}", ""),
+            ("{type: Localhost, localhostProfile: a}", ""),
+            (
+                "{type: Localhost}",
+                "must be set when AppArmor type is Localhost",
+            ),
+            (
+                "{type: Unconfined, localhostProfile: a}",
+                "can only be set when AppArmor type is Localhost",
+            ),
+            (
+                "{type: Localhost, localhostProfile: ' a'}",
+                "must not be padded with whitespace",
+            ),
+        ] {
+            let spec = format!(
+                "securityContext: {{appArmorProfile: {profile}}}, containers: [{{name: a, image: i}}]"
+            );
+            let expected = Some(format!("{AT}: {error}")).filter(|_| !error.is_empty());
+            assert_eq!(first_error(&spec), expected.unwrap_or_default());
+        }
+    }
 
     #[test]
     fn capabilities_are_names_or_all() {

@@ -18,8 +18,8 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::{
-    BackOff, Claims, ContainerPlan, EtcFiles, Filter, Filters, Network, Objects, PLAN_VERSION,
-    PodPlan, PresentImage, PublishedPort, RestartPolicy, Role, VolumePlan, files,
+    AppArmor, BackOff, Claims, ContainerPlan, EtcFiles, Filter, Filters, Network, Objects,
+    PLAN_VERSION, PodPlan, PresentImage, PublishedPort, RestartPolicy, Role, VolumePlan, files,
 };
 use crate::manifest::sysctl_path;
 use crate::names::{ContainerName, Namespace, ObjectName, PodUid};
@@ -49,6 +49,8 @@ pub struct HostFacts {
     pub storage: u64,
     /// The capabilities that podrun can give, a bit a number.
     pub capabilities: u64,
+    /// Its `AppArmor`.
+    pub apparmor: AppArmor,
 }
 
 /// What a plan is made of.
@@ -387,6 +389,7 @@ mod tests {
             memory: 3 << 30,
             storage: 5 << 30,
             capabilities: (1 << 41) - 1,
+            apparmor: AppArmor::Enabled(Some(vec!["loaded".to_owned()])),
         };
         build(&Input {
             pod: &pod,

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, SeccompProfile};
 use super::{Input, PlanProblem, problem};
 use crate::manifest::Capability;
 use crate::plan::{
-    DEFAULT_CAPABILITIES, Filter, FsGroup, GroupsPolicy, Seccomp, SecurityPlan, UserPlan,
+    AppArmor, DEFAULT_CAPABILITIES, Filter, FsGroup, GroupsPolicy, Seccomp, SecurityPlan, UserPlan,
 };
 
 /// Plans the security of a container that is written at `path`.
@@ -44,6 +44,7 @@ pub(super) fn plan(
             Filter::default()
         });
     SecurityPlan {
+        apparmor: apparmor(path, container, spec, &input.host.apparmor, problems),
         capabilities,
         no_new_privs: own.and_then(|own| own.allow_privilege_escalation) == Some(false),
         privileged,
@@ -59,6 +60,48 @@ fn seccomp(profile: Option<&SeccompProfile>) -> Seccomp {
         Some(("Localhost", Some(file))) => Seccomp::Localhost(file.clone()),
         Some(_) | None => Seccomp::RuntimeDefault,
     }
+}
+
+/// The profile that is to be in force; one that cannot be is refused.
+fn apparmor(
+    path: &str,
+    container: &Container,
+    spec: &PodSpec,
+    available: &AppArmor,
+    problems: &mut Vec<PlanProblem>,
+) -> Option<String> {
+    let own = container.security_context.as_ref();
+    let own = own.and_then(|own| own.app_armor_profile.as_ref());
+    let pods = spec.security_context.as_ref();
+    let pods = pods.and_then(|pods| pods.app_armor_profile.as_ref());
+    let at = if own.is_some() { path } else { "spec" };
+    let profile = own
+        .or(pods)
+        .filter(|profile| profile.type_ == "Localhost")?;
+    let name = profile.localhost_profile.clone().unwrap_or_default();
+    let shown = name.escape_debug();
+    let refused = match available {
+        AppArmor::Absent => Some((
+            "type",
+            format!("this kernel has no AppArmor: the profile `{shown}` cannot be in force"),
+            "capabilities and seccompProfile confine a container without AppArmor",
+        )),
+        AppArmor::Enabled(Some(loaded)) if !loaded.contains(&name) => Some((
+            "localhostProfile",
+            format!("the profile `{shown}` is not loaded"),
+            "root loads it: `apparmor_parser -r FILE`",
+        )),
+        AppArmor::Enabled(_) => None,
+    };
+    if let Some((field, message, hint)) = refused {
+        let problem = PlanProblem {
+            path: format!("{at}.securityContext.appArmorProfile.{field}"),
+            message,
+            hint: Some(hint.to_owned()),
+        };
+        say(problems, problem);
+    }
+    Some(name)
 }
 
 /// Containerd's order: `ALL` of `add`, `ALL` of `drop`, then the single ones of `add` and `drop`
@@ -224,5 +267,44 @@ pub(super) fn user(
             == Some(true),
         supplemental_groups,
         groups_policy: policy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::tests::plan;
+    use super::*;
+
+    fn with(pods: &Value, own: &Value) -> Result<Option<String>, Vec<PlanProblem>> {
+        let spec = json!({
+            "securityContext": { "appArmorProfile": pods },
+            "containers": [
+                {"name": "a", "image": "i", "securityContext": { "appArmorProfile": own }},
+            ],
+        });
+        plan(&spec).map(|plan| plan.containers[0].security.apparmor.clone())
+    }
+
+    #[test]
+    fn a_profile_of_apparmor_is_one_that_is_loaded() {
+        let localhost = |name: &str| json!({"type": "Localhost", "localhostProfile": name});
+        let runtime = json!({"type": "RuntimeDefault"});
+        let loaded = Some("loaded".to_owned());
+        assert_eq!(with(&Value::Null, &localhost("loaded")), Ok(loaded.clone()));
+        assert_eq!(with(&localhost("loaded"), &Value::Null), Ok(loaded));
+        assert_eq!(with(&localhost("loaded"), &runtime), Ok(None));
+        assert_eq!(with(&Value::Null, &runtime), Ok(None));
+        for (pods, own, path) in [
+            (Value::Null, localhost("other"), "spec.containers[0]"),
+            (localhost("other"), Value::Null, "spec"),
+        ] {
+            let problems = with(&pods, &own).unwrap_err();
+            let path = format!("{path}.securityContext.appArmorProfile.localhostProfile");
+            assert_eq!(problems.len(), 1);
+            assert_eq!(problems[0].path, path);
+            assert_eq!(problems[0].message, "the profile `other` is not loaded");
+        }
     }
 }
