@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::census;
 use crate::harness::{
-    Mode, Podrun, container, container_with, free_port, lasting, mode, once, require_mode, until,
+    Mode, Podrun, container, container_with, documents, free_port, lasting, mode, once,
+    require_mode, until,
 };
 
 fn of_own_users(mut pod: Value) -> Value {
@@ -293,4 +294,49 @@ fn a_file_system_that_cannot_show_other_ids_is_named() {
         .says("container `a`")
         .says("idmapped mounts of its file system");
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn claims_and_images_have_their_own_owners_too() {
+    require_mode!(Mode::Root);
+    let podrun = Podrun::new();
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": "kept" },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Mi" } },
+        },
+    });
+    let fields = json!({
+        "securityContext": { "runAsUser": 1000 },
+        "volumeMounts": [
+            { "name": "kept", "mountPath": "/kept" },
+            { "name": "image", "mountPath": "/image" },
+        ],
+    });
+    let mut pod = of_own_users(lasting(
+        "pod",
+        &[container_with("a", &["ready-sleep"], &fields)],
+    ));
+    pod["spec"]["securityContext"] = json!({ "fsGroup": 2000 });
+    pod["spec"]["volumes"] = json!([
+        { "name": "kept", "persistentVolumeClaim": { "claimName": "kept" } },
+        { "name": "image", "image": { "reference": crate::harness::IMAGE } },
+    ]);
+    let path = podrun.manifest_text("pod.yaml", &documents(&[claim, pod]));
+    podrun.run(["up", &path]).ok();
+    podrun.probe("pod", "a", &["write", "/kept/x", "x"]);
+    for (path, expected) in [
+        ("/kept/x", "100644 1000 2000"),
+        ("/image/probe", "100755 0 0"),
+    ] {
+        assert_eq!(
+            podrun.probe("pod", "a", &["stat", path]).trim(),
+            expected,
+            "{path}"
+        );
+    }
+    let files = census::files_below(&podrun.root());
+    let written = files.iter().find(|path| path.ends_with("x")).unwrap();
+    let about = fs::metadata(written).unwrap();
+    assert_eq!((about.uid(), about.gid()), (1000, 2000));
 }
