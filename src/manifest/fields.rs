@@ -260,7 +260,11 @@ const CONTAINER: &[Field] = &[
         "restartPolicyRules",
         Kind::List(&Kind::Object(RESTART_RULE)),
     ),
-    not_yet("volumeDevices"),
+    refused(
+        "volumeDevices",
+        "needs a claim of a raw block device, which podrun does not make",
+        Some("use a hostPath of type BlockDevice"),
+    ),
     works("livenessProbe", Kind::Object(PROBE)),
     works("readinessProbe", Kind::Object(PROBE)),
     works("startupProbe", Kind::Object(PROBE)),
