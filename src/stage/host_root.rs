@@ -26,17 +26,17 @@ const OWN: [(&str, u32); 6] = [
     ("lost+found", 0o700),
 ];
 
-/// Mounts a tmpfs over the run's directory for what the container writes.
+/// Mounts a tmpfs over the run's directory for what the container writes. Nobody outside can look
+/// how much that is: a limit of ephemeral storage is its size.
 ///
 /// # Errors
 /// The step.
-pub(crate) fn mount_scratch(attempt: &std::path::Path) -> Result<(), Failure> {
-    let scratch = new_filesystem(
-        "tmpfs",
-        &[("mode", "0700")],
-        MountAttrFlags::MOUNT_ATTR_NODEV,
-    )
-    .at(Step::RootFilesystem, "tmpfs")?;
+pub(crate) fn mount_scratch(attempt: &std::path::Path, limit: Option<u64>) -> Result<(), Failure> {
+    let size = limit.filter(|limit| *limit > 0).map(|it| it.to_string());
+    let mut options = vec![("mode", "0700")];
+    options.extend(size.as_deref().map(|size| ("size", size)));
+    let scratch = new_filesystem("tmpfs", &options, MountAttrFlags::MOUNT_ATTR_NODEV)
+        .at(Step::RootFilesystem, "tmpfs")?;
     let target = open_own(attempt).at(Step::RootFilesystem, "")?;
     attach(scratch.as_fd(), target.as_fd()).at(Step::RootFilesystem, "tmpfs")?;
     make_layer_directories(scratch.as_fd()).at(Step::RootFilesystem, "")

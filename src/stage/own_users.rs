@@ -85,7 +85,8 @@ pub fn stage(
     rustix::mount::mount_change("/", private).at(Step::RootFilesystem, "mount propagation")?;
     let attempt = &setup.attempt_dir;
     if setup.container.root == RootSource::Host {
-        host_root::mount_scratch(attempt)?;
+        let limit = setup.container.resources.limits.ephemeral_storage;
+        host_root::mount_scratch(attempt, limit)?;
     }
     let upper = open_own(&attempt.join("upper")).at(Step::RootFilesystem, "upper")?;
     let work = open_own(&attempt.join("work")).at(Step::RootFilesystem, "work")?;

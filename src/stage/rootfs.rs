@@ -120,7 +120,8 @@ pub(crate) fn open_own(path: &Path) -> io::Result<OwnedFd> {
 fn mount_root(setup: &ContainerSetup<'_>) -> Result<OwnedFd, Failure> {
     let attempt = &setup.attempt_dir;
     if setup.container.root == RootSource::Host {
-        host_root::mount_scratch(attempt)?;
+        let limit = setup.container.resources.limits.ephemeral_storage;
+        host_root::mount_scratch(attempt, limit)?;
         if setup.ids != IdSpace::Machine {
             return host_root::mount_by_directory(attempt);
         }

@@ -54,7 +54,8 @@ pub(super) struct Live {
     /// What the container writes to `terminationMessagePath`.
     message: PathBuf,
     logs: PathBuf,
-    attempt: u32,
+    /// How many runs there were before.
+    pub(super) attempt: u32,
     /// Of earlier runs.
     oom_kills: u64,
     /// The plan with what was read for this run, if anything was.

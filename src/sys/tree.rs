@@ -116,12 +116,35 @@ fn open_level(parent: impl AsFd, name: CString) -> io::Result<Level> {
     })
 }
 
-/// Bytes of the disk that a directory and all below it take up. What cannot be read counts for
-/// nothing, and a file with several names once.
+/// How much of a tree is looked at. What lies beyond counts for nothing: a container decides how much
+/// there is to look at, and not how long that takes.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Names in all directories together: several seconds of looking.
+    entries: u64,
+    /// Directories below one another, each of them a descriptor.
+    levels: usize,
+    /// Files with several names, each of them remembered.
+    linked: usize,
+}
+
+const BOUNDS: Bounds = Bounds {
+    entries: 10_000_000,
+    levels: 512,
+    linked: 1_000_000,
+};
+
+/// Bytes of the disk that a directory and all below it take up, or as many as were counted when they
+/// were more than `enough`. What cannot be read counts for nothing, and a file with several names
+/// once.
 ///
 /// # Errors
 /// As `openat2(2)` for the directory itself.
-pub fn disk_usage(directory: &Path) -> io::Result<u64> {
+pub fn disk_usage(directory: &Path, enough: u64) -> io::Result<u64> {
+    measure(directory, enough, BOUNDS)
+}
+
+fn measure(directory: &Path, enough: u64, bounds: Bounds) -> io::Result<u64> {
     /// `st_blocks` are of this size whatever the file system's are (`stat(2)`).
     const BLOCK: u64 = 512;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -132,40 +155,50 @@ pub fn disk_usage(directory: &Path) -> io::Result<u64> {
         Mode::empty(),
         ResolveFlags::NO_MAGICLINKS,
     )?;
-    let mut levels = vec![(Dir::read_from(&top)?, top)];
+    let mut levels = vec![Dir::new(top)?];
     let mut counted = HashSet::new();
-    let mut blocks: u64 = 0;
-    while let Some((entries, directory)) = levels.last_mut() {
-        let entry = match entries.next() {
-            Some(Ok(entry)) => entry,
-            Some(Err(_)) => continue,
-            None => {
-                levels.pop();
-                continue;
-            }
+    let mut used: u64 = 0;
+    let mut entries = bounds.entries;
+    loop {
+        let depth = levels.len();
+        let Some(level) = levels.last_mut() else {
+            break;
+        };
+        let Some(Ok(entry)) = level.read() else {
+            levels.pop();
+            continue;
         };
         let name = entry.file_name();
         if name == c"." || name == c".." {
             continue;
         }
-        let Ok(stat) = rustix::fs::statat(&*directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
+        if entries == 0 || used > enough {
+            break;
+        }
+        entries = entries.saturating_sub(1);
+        let directory = level.fd()?;
+        let Ok(stat) = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
             continue;
         };
-        if stat.st_nlink == 1 || counted.insert((stat.st_dev, stat.st_ino)) {
-            let more = u64::try_from(stat.st_blocks).unwrap_or_default();
-            blocks = blocks.saturating_add(more);
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let is_new = is_directory
+            || stat.st_nlink == 1
+            || (counted.len() < bounds.linked && counted.insert((stat.st_dev, stat.st_ino)));
+        if is_new {
+            let blocks = u64::try_from(stat.st_blocks).unwrap_or_default();
+            used = used.saturating_add(blocks.saturating_mul(BLOCK));
         }
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        if !is_directory || depth == bounds.levels {
             continue;
         }
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
-        let below = rustix::fs::openat2(&*directory, name, flags, Mode::empty(), resolve)
-            .and_then(|below| Ok((Dir::read_from(&below)?, below)));
+        let below =
+            rustix::fs::openat2(directory, name, flags, Mode::empty(), resolve).and_then(Dir::new);
         if let Ok(below) = below {
             levels.push(below);
         }
     }
-    Ok(blocks.saturating_mul(BLOCK))
+    Ok(used)
 }
 
 /// Calls `act` with everything below a directory, open for its path only: what a directory holds
@@ -235,8 +268,45 @@ mod tests {
         write(&tree.join("a/b/file"));
         fs::hard_link(tree.join("a/b/file"), tree.join("again")).unwrap();
         std::os::unix::fs::symlink(&big, tree.join("link")).unwrap();
-        let used = disk_usage(&tree).unwrap();
+        let used = disk_usage(&tree, u64::MAX).unwrap();
         assert!((100_000..200_000).contains(&used), "{used}");
+    }
+
+    #[test]
+    fn usage_is_counted_up_to_what_is_enough_and_within_bounds() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let file = fs::File::create_new(path).unwrap();
+            rustix::io::write(&file, &vec![1; 100_000]).unwrap();
+            file.sync_all().unwrap();
+        };
+        for file in ["a", "b", "c", "d/e", "d/f/g"] {
+            write(file);
+        }
+        fs::hard_link(dir.path().join("a"), dir.path().join("again")).unwrap();
+        let used = |enough: u64, bounds: Bounds| {
+            // How many of the files were counted.
+            measure(dir.path(), enough, bounds).unwrap() / 100_000
+        };
+        assert_eq!(used(u64::MAX, BOUNDS), 5);
+        assert_eq!(used(150_000, BOUNDS), 2);
+        let levels = Bounds {
+            levels: 2,
+            ..BOUNDS
+        };
+        assert_eq!(used(u64::MAX, levels), 4);
+        let linked = Bounds {
+            linked: 0,
+            ..BOUNDS
+        };
+        assert_eq!(used(u64::MAX, linked), 4);
+        let entries = Bounds {
+            entries: 0,
+            ..BOUNDS
+        };
+        assert_eq!(used(u64::MAX, entries), 0);
     }
 
     #[test]

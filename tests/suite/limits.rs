@@ -249,3 +249,72 @@ fn with_control_nothing_is_said() {
     let output = podrun.run(["run", "--strict-limits", &path]).ok();
     assert_eq!(output.stderr, "");
 }
+
+#[test]
+fn a_pod_that_takes_up_too_much_of_the_disk_is_evicted() {
+    let podrun = Podrun::new();
+    let storage = |amount: &str| json!({ "limits": { "ephemeral-storage": amount } });
+    let fill = |path: &'static str| ["and", "fill", path, "4194304", "--", "ignore-term"];
+    let volume = json!({
+        "terminationGracePeriodSeconds": 1, "volumes": [{ "name": "v", "emptyDir": {} }],
+    });
+    let mounted = json!({
+        "resources": storage("1Mi"), "volumeMounts": [{ "name": "v", "mountPath": "/v" }],
+    });
+    let lines = ["and", "counted-lines", "20000", "--", "ignore-term"];
+    let idle = container("b", &["ready-sleep"]);
+    for one in [
+        lasting(
+            "layer",
+            &[limited("a", &fill("/big"), &storage("1Mi")), idle.clone()],
+        ),
+        pod(
+            "volume",
+            volume,
+            &[container_with("a", &fill("/v/big"), &mounted)],
+        ),
+        lasting(
+            "logs",
+            &[
+                limited("a", &lines, &storage("1Mi")),
+                limited("b", &["ready-sleep"], &storage("16Mi")),
+            ],
+        ),
+        lasting("slim", &[limited("a", &fill("/big"), &storage("8Mi"))]),
+    ] {
+        podrun.start(&one);
+    }
+    let of_pod = "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ";
+    let of_container = "Container a exceeded its local ephemeral storage limit \"1Mi\". ";
+    for (name, message) in [
+        ("layer", of_pod),
+        ("volume", of_pod),
+        ("logs", of_container),
+    ] {
+        let status = podrun.until_phase(name, "Failed");
+        assert_eq!(status["reason"], "Evicted", "{name}");
+        assert_eq!(status["message"], message, "{name}");
+        let ended = &status["containerStatuses"][0]["state"]["terminated"];
+        assert_eq!(ended["exitCode"], 137, "{name}: {status}");
+        let conditions = status["conditions"].as_array().unwrap();
+        let target = conditions
+            .iter()
+            .find(|one| one["type"] == "DisruptionTarget")
+            .unwrap();
+        assert_eq!(target["reason"], "TerminationByKubelet", "{name}");
+    }
+    let status = &podrun.pod("slim")["status"];
+    assert_eq!(status["phase"], "Running", "{status}");
+}
+
+#[test]
+fn what_is_written_over_the_machines_own_root_ends_at_the_limit() {
+    let podrun = Podrun::new();
+    let script = "head -c 4194304 /dev/zero >/etc/big || echo full";
+    let container = json!({
+        "name": "a", "image": "podrun.local/host", "command": ["sh", "-c", script],
+        "resources": { "limits": { "ephemeral-storage": "1Mi" } },
+    });
+    let output = podrun.run_pod(&once("host", &[container])).ok();
+    assert!(output.stdout.contains("full"), "{output:?}");
+}

@@ -13,11 +13,7 @@ pub(super) fn check(path: &str, container: &Container, rules: &mut Rules<'_>) {
     let limits = resources.limits.iter().flatten();
     for (name, limit) in limits {
         let at = format!("{path}.resources.limits.{name}");
-        if name == "ephemeral-storage" {
-            rules.error(&at, "is not supported yet");
-        } else {
-            check_one(&at, name, &limit.0, rules);
-        }
+        check_one(&at, name, &limit.0, rules);
     }
     for (name, request) in resources.requests.iter().flatten() {
         let at = format!("{path}.resources.requests.{name}");
@@ -96,9 +92,11 @@ mod tests {
             ("resources: {limits: {cpu: 1, memory: 64Mi}}", ""),
             ("resources: {limits: {cpu: 0.5}, requests: {cpu: 250m}}", ""),
             ("resources: {requests: {ephemeral-storage: 1Gi}}", ""),
+            ("resources: {limits: {ephemeral-storage: 1Gi}}", ""),
             (
-                "resources: {limits: {ephemeral-storage: 1Gi}}",
-                "resources.limits.ephemeral-storage: is not supported yet",
+                "resources: {limits: {ephemeral-storage: 1Gi}, \
+                 requests: {ephemeral-storage: 2Gi}}",
+                "resources.requests.ephemeral-storage: must not be more than its limit of 1Gi",
             ),
             (
                 "resources: {limits: {hugepages-2Mi: 4Mi}}",
