@@ -22,14 +22,17 @@ use pod::remove;
 pub use pod::{CgroupError, PodCgroup};
 pub use values::{Controller, Setting, Version, of_container, of_pod_cgroup};
 
-use crate::plan::ContainerPlan;
+use crate::plan::PodPlan;
 
-/// The fields of these containers that are not in force where only these controllers are, as
-/// Kubernetes names them; none twice.
-pub fn not_in_force(places: &[Place], containers: &[ContainerPlan]) -> Vec<&'static str> {
+/// The fields of these pods that are not in force where only these controllers are, as Kubernetes names
+/// them; none twice.
+pub fn not_in_force(places: &[Place], pods: &[PodPlan]) -> Vec<&'static str> {
     let mut found = [false; 3];
-    for container in containers {
-        let resources = &container.resources;
+    let all = pods.iter().flat_map(|pod| {
+        let containers = pod.containers.iter().map(|container| &container.resources);
+        containers.chain([&pod.resources])
+    });
+    for resources in all {
         for (is_found, is_written) in found.iter_mut().zip([
             resources.limits.some_cpu().is_some(),
             resources.limits.some_memory().is_some(),

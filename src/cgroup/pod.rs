@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 
 use crate::cgroup::marker::Marker;
 use crate::cgroup::{Controller, Place, Setting, Version, of_container, of_pod_cgroup};
-use crate::plan::{ContainerPlan, PodPlan};
+use crate::plan::{ContainerPlan, PodPlan, Resources};
 
 /// All pods of this machine, whoever's.
 const ALL: &str = "podrun";
@@ -35,6 +35,8 @@ impl std::error::Error for CgroupError {}
 #[derive(Debug)]
 pub struct PodCgroup {
     groups: Vec<Group>,
+    /// What the pod's containers together may have.
+    resources: Resources,
     marker: Marker,
 }
 
@@ -70,7 +72,11 @@ impl PodCgroup {
                 path: PathBuf::from("its mark in the runtime directory"),
                 source,
             })?;
-        let pod = Self { groups, marker };
+        let pod = Self {
+            groups,
+            resources: plan.resources.clone(),
+            marker,
+        };
         for group in &pod.groups {
             let made = group.make_pod().and_then(|()| {
                 group.write(&group.directory, &of_pod_cgroup(plan, group.place.version))
@@ -91,7 +97,8 @@ impl PodCgroup {
         for group in &self.groups {
             let directory = group.container(container.name.as_str());
             make_directory(&directory)?;
-            group.write(&directory, &of_container(container, group.place.version))?;
+            let settings = of_container(container, &self.resources, group.place.version);
+            group.write(&directory, &settings)?;
         }
         self.enter(container.name.as_str())
     }

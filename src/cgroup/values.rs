@@ -1,7 +1,7 @@
 //! From resources to what is written into the files of cgroups, by the kubelet's numbers
 //! (`helpers_linux.go`, `ResourceConfigForPod`) and the kernel's names. Pure.
 
-use crate::plan::{Amounts, ContainerPlan, PodPlan, Role, of_pod};
+use crate::plan::{Amounts, ContainerPlan, PodPlan, Resources, Role};
 
 /// The generation of the kernel's interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,26 +63,28 @@ const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
 /// starting others.
 const MOST_PROCESSES: u64 = 4096;
 
-/// The settings of a pod's cgroup. Processor time and memory are limited if they are for all of its
-/// containers.
+/// The settings of a pod's cgroup. Processor time and memory are limited if they are for the pod or for
+/// all of its containers.
 pub fn of_pod_cgroup(plan: &PodPlan, version: Version) -> Vec<Setting> {
-    let requests = of_pod(&plan.containers, |resources| resources.requests);
-    let mut limits = of_pod(&plan.containers, |resources| resources.limits);
+    let requests = plan.together(|resources| &resources.requests);
+    let mut limits = plan.together(|resources| &resources.limits);
     let counted = plan.containers.iter();
     for container in counted.filter(|container| container.role != Role::Ephemeral) {
-        let own = &container.resources.limits;
-        limits.cpu = limits.cpu.and(own.some_cpu()).and(limits.cpu);
-        limits.memory = limits.memory.and(own.some_memory()).and(limits.memory);
+        let own = container.resources.limits_in(&plan.resources);
+        limits.cpu = limits.cpu.filter(|_| own.some_cpu().is_some());
+        limits.memory = limits.memory.filter(|_| own.some_memory().is_some());
     }
     let mut settings = amounts(&requests, &limits, version);
     settings.push(setting(Controller::Pids, "pids.max", &MOST_PROCESSES));
     settings
 }
 
-/// The settings of a container's cgroup.
-pub fn of_container(container: &ContainerPlan, version: Version) -> Vec<Setting> {
-    let resources = &container.resources;
-    let mut settings = amounts(&resources.requests, &resources.limits, version);
+/// The settings of a container's cgroup in a pod of such resources.
+pub fn of_container(container: &ContainerPlan, pod: &Resources, version: Version) -> Vec<Setting> {
+    let limits = container.resources.limits_in(pod);
+    let mut requests = container.resources.requests.clone();
+    requests.cpu = requests.cpu.or(limits.cpu);
+    let mut settings = amounts(&requests, &limits, version);
     if version == Version::Two {
         // As the kubelet's `singleProcessOOMKill: false`: what has lost a process is no longer what
         // it was, and is ended as a whole.
@@ -215,7 +217,7 @@ mod tests {
         };
         let requests = Amounts {
             cpu: Some(250),
-            ..limits
+            ..limits.clone()
         };
         assert_eq!(
             written(&amounts(&requests, &limits, Version::One)),

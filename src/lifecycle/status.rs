@@ -64,7 +64,10 @@ pub(super) fn of(machine: &Machine) -> PodStatus {
         pod_ips: pod_ip.clone().map(|ip| vec![PodIP { ip }]),
         pod_ip,
         start_time: Some(Time(machine.started_at)),
-        qos_class: Some(QosClass::of(&machine.plan.containers).word().to_owned()),
+        qos_class: {
+            let class = QosClass::of(&machine.plan.resources, &machine.plan.containers);
+            Some(class.word().to_owned())
+        },
         init_container_statuses: statuses(&|role| matches!(role, Role::Init | Role::Sidecar)),
         container_statuses: statuses(&|role| role == Role::Main),
         ephemeral_container_statuses: statuses(&|role| role == Role::Ephemeral),

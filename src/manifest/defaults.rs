@@ -1,9 +1,16 @@
 //! What the API server fills in (pkg/apis/core/v1/defaults.go).
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, HTTPGetAction, LifecycleHandler, PodSpec, Probe,
     ResourceRequirements,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use super::amounts::{Amounts, HUGE_PAGES};
+
+type Quantities = BTreeMap<String, Quantity>;
 
 /// `TerminationMessagePathDefault`.
 const MESSAGE_PATH: &str = "/dev/termination-log";
@@ -52,6 +59,35 @@ pub(super) fn apply(spec: &mut PodSpec) {
     for container in inits.chain(&mut spec.containers) {
         apply_to_container(container, host_network);
     }
+    spec.resources = apply_to_pod_resources(spec);
+}
+
+/// `defaultHugePagePodLimits` and `defaultPodRequests`: where the pod has limits, what is requested of
+/// it is what its containers request, and of what none of them requests as much as its limit.
+fn apply_to_pod_resources(spec: &PodSpec) -> Option<ResourceRequirements> {
+    let resources = spec.resources.as_ref()?;
+    let mut limits = resources.limits.clone().unwrap_or_default();
+    let mut requests = resources.requests.clone().unwrap_or_default();
+    if !limits.is_empty() {
+        let of_containers = Amounts::of_containers(spec, |it| it.limits.as_ref());
+        for (name, amount) in of_containers.quantities() {
+            if name.starts_with(HUGE_PAGES) && !requests.contains_key(&name) {
+                limits.entry(name).or_insert(amount);
+            }
+        }
+        let of_containers = Amounts::of_containers(spec, |it| it.requests.as_ref());
+        for (name, amount) in of_containers.quantities() {
+            if matches!(name.as_str(), "cpu" | "memory") {
+                requests.entry(name).or_insert(amount);
+            }
+        }
+        for (name, limit) in &limits {
+            requests
+                .entry(name.clone())
+                .or_insert_with(|| limit.clone());
+        }
+    }
+    written(limits, requests)
 }
 
 fn apply_to_container(container: &mut Container, host_network: bool) {
@@ -88,8 +124,7 @@ fn apply_to_container(container: &mut Container, host_network: bool) {
     }
 }
 
-/// `SetDefaults_Pod`: what is limited and not requested is requested up to its limit. Nothing at all
-/// is what is not written.
+/// `SetDefaults_Pod`: what is limited and not requested is requested up to its limit.
 fn requests_of_limits(mut resources: ResourceRequirements) -> Option<ResourceRequirements> {
     let limits = resources.limits.take().unwrap_or_default();
     let mut requests = resources.requests.take().unwrap_or_default();
@@ -98,10 +133,17 @@ fn requests_of_limits(mut resources: ResourceRequirements) -> Option<ResourceReq
             .entry(name.clone())
             .or_insert_with(|| quantity.clone());
     }
+    written(limits, requests)
+}
+
+/// Nothing at all is what is not written.
+fn written(limits: Quantities, requests: Quantities) -> Option<ResourceRequirements> {
     let is_written = !limits.is_empty() || !requests.is_empty();
-    resources.limits = Some(limits).filter(|limits| !limits.is_empty());
-    resources.requests = Some(requests).filter(|requests| !requests.is_empty());
-    Some(resources).filter(|_| is_written)
+    is_written.then(|| ResourceRequirements {
+        limits: Some(limits).filter(|limits| !limits.is_empty()),
+        requests: Some(requests).filter(|requests| !requests.is_empty()),
+        ..ResourceRequirements::default()
+    })
 }
 
 /// `SetDefaults_Probe`: a zero is what is not written.

@@ -147,7 +147,7 @@ const POD_SPEC: &[Field] = &[
     not_yet("hostnameOverride"),
     not_yet("dnsConfig"),
     works("readinessGates", Kind::List(&Kind::Object(READINESS_GATE))),
-    not_yet("resources"),
+    works("resources", Kind::Object(RESOURCES)),
     works("hostUsers", Kind::Bool),
     refused(
         "schedulingGates",

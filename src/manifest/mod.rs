@@ -10,6 +10,7 @@
     reason = "manifests come from anywhere"
 )]
 
+mod amounts;
 mod capability;
 mod check;
 mod data;
@@ -31,11 +32,12 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::names::{Namespace, ObjectKind, ObjectName};
 
+pub use amounts::{Amounts, Part, huge_pages_name};
 pub use capability::Capability;
 pub(crate) use pod::env::subscript;
 pub use pod::sysctl_path;
 pub use problem::{Positions, Problem, Severity};
-pub use quantity::{parse_quantity, parse_thousandths};
+pub use quantity::{bytes_text, millicores_text, parse_quantity, parse_thousandths};
 pub use render::render;
 
 /// The largest text that is read.

@@ -18,6 +18,32 @@ pub fn parse_thousandths(text: &str) -> Result<u64, String> {
     parse(text, 1000)
 }
 
+/// Bytes as a quantity is written: with the largest binary suffix that leaves a whole number.
+pub fn bytes_text(bytes: u64) -> String {
+    suffixed(bytes, 1024, &["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"])
+}
+
+/// Millicores as a quantity is written: `250m`, `2`.
+pub fn millicores_text(millicores: u64) -> String {
+    suffixed(millicores, 1000, &["m", "", "k", "M", "G", "T", "P"])
+}
+
+fn suffixed(mut value: u64, step: u64, suffixes: &[&'static str]) -> String {
+    let mut rest = suffixes.iter();
+    let mut suffix = rest.next().copied().unwrap_or_default();
+    for larger in rest {
+        if value == 0 || !value.is_multiple_of(step) {
+            break;
+        }
+        value = value.checked_div(step).unwrap_or(value);
+        suffix = larger;
+    }
+    if value == 0 {
+        suffix = "";
+    }
+    format!("{value}{suffix}")
+}
+
 fn parse(text: &str, scale: u128) -> Result<u64, String> {
     let bad = || format!("`{}` is not a quantity", text.escape_debug());
     if text.starts_with('-') {
@@ -121,6 +147,14 @@ mod tests {
         ] {
             assert!(parse_quantity(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn quantities_have_the_largest_suffix_that_fits() {
+        let written = [0, 1, 1024, 1536, 10 << 20, 3 << 30].map(bytes_text);
+        assert_eq!(written, ["0", "1", "1Ki", "1536", "10Mi", "3Gi"]);
+        let written = [0, 250, 1000, 1500, 2_000_000].map(millicores_text);
+        assert_eq!(written, ["0", "250m", "1", "1500m", "2k"]);
     }
 
     #[test]

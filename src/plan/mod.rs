@@ -15,6 +15,7 @@ mod signal;
 mod storage;
 mod user;
 
+pub use crate::manifest::Amounts;
 pub use build::{HostFacts, Input, PlanProblem, build, build_ephemeral, projected_volumes};
 pub use env_file::{EnvFile, MAX_ENV_FILE, value_in};
 pub use image_config::*;
@@ -22,7 +23,7 @@ pub use life::*;
 pub use mounts::{BindOptions, Propagation};
 pub use objects::{ObjectData, Objects, named_objects, objects_of_volumes};
 pub use pod_plan::*;
-pub use resources::{Amounts, QosClass, Resources, of_pod};
+pub use resources::{QosClass, Resources};
 pub use security::{AppArmor, DEFAULT_CAPABILITIES, Filter, Filters, Seccomp, SecurityPlan};
 pub use signal::name as signal_name;
 pub use storage::{Binding, BoundClaim, Claims, bind, named_claims};

@@ -55,6 +55,9 @@ pub struct PodPlan {
     pub readiness_gates: Vec<String>,
     /// `spec.securityContext.fsGroup`, whose volumes belong to it.
     pub fs_group: Option<FsGroup>,
+    /// `spec.resources`: what the containers together request and may have at most; what is not
+    /// written for the pod follows from its containers.
+    pub resources: Resources,
     /// The pod's volumes, each materialised once.
     pub volumes: Vec<VolumePlan>,
     /// The containers: those of `spec.initContainers`, then those of `spec.containers`, each in

@@ -1,58 +1,13 @@
-//! What containers request and may have at most, and the class of service that follows from it.
+//! What containers and pods request and may have at most, and the class of service that follows from
+//! it.
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerPlan, Role};
+use super::{ContainerPlan, PodPlan, Role};
+use crate::manifest::{Amounts, Part};
 
-/// Amounts of resources; nothing is what is not written. A zero is written and means nothing, too
-/// (`qos.go` counts it as not set, and so does the kubelet for limits).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Amounts {
-    /// Millicores: thousandths of a processor.
-    pub cpu: Option<u64>,
-    /// Bytes.
-    pub memory: Option<u64>,
-    /// Bytes.
-    pub ephemeral_storage: Option<u64>,
-}
-
-impl Amounts {
-    /// Thousandths of the unit of a resource by its name: of a processor, or of a byte.
-    pub fn thousandths(&self, name: &str) -> Option<u128> {
-        let bytes = match name {
-            "cpu" => return self.cpu.map(u128::from),
-            "memory" => self.memory,
-            "ephemeral-storage" => self.ephemeral_storage,
-            _ => None,
-        };
-        bytes.map(|bytes| u128::from(bytes).saturating_mul(1000))
-    }
-
-    /// Millicores, if there are any.
-    pub fn some_cpu(&self) -> Option<u64> {
-        self.cpu.filter(|amount| *amount > 0)
-    }
-
-    /// Bytes of memory, if there are any.
-    pub fn some_memory(&self) -> Option<u64> {
-        self.memory.filter(|amount| *amount > 0)
-    }
-
-    fn map_both(self, other: Self, join: impl Fn(u64, u64) -> u64) -> Self {
-        let join = |a: Option<u64>, b: Option<u64>| match (a, b) {
-            (Some(a), Some(b)) => Some(join(a, b)),
-            (one, None) | (None, one) => one,
-        };
-        Self {
-            cpu: join(self.cpu, other.cpu),
-            memory: join(self.memory, other.memory),
-            ephemeral_storage: join(self.ephemeral_storage, other.ephemeral_storage),
-        }
-    }
-}
-
-/// `resources` of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// `resources` of a container or of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Resources {
     /// `limits`
     pub limits: Amounts,
@@ -63,42 +18,64 @@ pub struct Resources {
 impl Resources {
     /// Whether the kernel has to know of it.
     pub fn is_anything(&self) -> bool {
-        [self.limits, self.requests]
-            .iter()
-            .any(|amounts| amounts.some_cpu().is_some() || amounts.some_memory().is_some())
+        let is_some = |amounts: &Amounts| {
+            amounts.some_cpu().is_some()
+                || amounts.some_memory().is_some()
+                || amounts.huge_pages.values().any(|amount| *amount > 0)
+        };
+        is_some(&self.limits) || is_some(&self.requests)
+    }
+
+    /// Whether anything is written.
+    pub fn is_written(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// What a container in a pod of such resources may have at most: where it has no limit of its
+    /// own, the pod's (`getCPULimit`, `getMemoryLimit` of the kubelet).
+    pub fn limits_in(&self, pod: &Self) -> Amounts {
+        let mut own = self.limits.clone();
+        own.cpu = own.some_cpu();
+        own.memory = own.some_memory();
+        own.or(&pod.limits)
     }
 }
 
-/// What all containers of a pod need together (`PodRequests`, `PodLimits` of component-helpers):
-/// those that run side by side, or an init container with the sidecars before it, if that is more.
-/// With `of` they are requests or limits.
-pub fn of_pod(containers: &[ContainerPlan], of: impl Fn(&Resources) -> Amounts) -> Amounts {
-    let mut sidecars = Amounts::default();
-    let mut most = Amounts::default();
-    let mut mains = Amounts::default();
-    for container in containers {
-        let amounts = of(&container.resources);
-        match container.role {
-            Role::Sidecar => {
-                sidecars = sidecars.map_both(amounts, u64::saturating_add);
-                most = most.map_both(sidecars, u64::max);
-            }
-            Role::Init => {
-                let during = sidecars.map_both(amounts, u64::saturating_add);
-                most = most.map_both(during, u64::max);
-            }
-            Role::Main => mains = mains.map_both(amounts, u64::saturating_add),
+/// What containers need together, with `of` requests or limits.
+pub(super) fn together<'a>(
+    containers: &'a [ContainerPlan],
+    of: impl Fn(&'a Resources) -> &'a Amounts,
+) -> Amounts {
+    Amounts::together(containers.iter().filter_map(|container| {
+        let part = match container.role {
+            Role::Init => Part::Init,
+            Role::Sidecar => Part::Sidecar,
+            Role::Main => Part::Main,
             // Resources may not be set for them.
-            Role::Ephemeral => {}
-        }
+            Role::Ephemeral => return None,
+        };
+        Some((part, of(&container.resources).clone()))
+    }))
+}
+
+impl PodPlan {
+    /// What the pod needs (`PodRequests`, `PodLimits` of component-helpers): what is written for it,
+    /// and else what its containers need together. With `of` they are requests or limits.
+    pub fn together<'a>(&'a self, of: impl Fn(&'a Resources) -> &'a Amounts) -> Amounts {
+        of(&self.resources).or(&together(&self.containers, of))
     }
-    most.map_both(sidecars.map_both(mains, u64::saturating_add), u64::max)
+
+    /// Whether the kernel has to know of anything.
+    pub fn is_limited(&self) -> bool {
+        let mut all = self.containers.iter().map(|container| &container.resources);
+        self.resources.is_anything() || all.any(Resources::is_anything)
+    }
 }
 
 /// `status.qosClass` (`qos.go` `ComputePodQOS`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QosClass {
-    /// Every container has limits of processor and memory, and requests that much.
+    /// The pod, or every container, has limits of processor and memory, and requests that much.
     Guaranteed,
     /// Something is requested or limited.
     Burstable,
@@ -107,15 +84,13 @@ pub enum QosClass {
 }
 
 impl QosClass {
-    /// The class of a pod of these containers.
-    pub fn of(containers: &[ContainerPlan]) -> Self {
-        let mut all = containers
-            .iter()
-            .filter(|container| container.role != Role::Ephemeral)
-            .map(|container| &container.resources);
-        if !all.clone().any(Resources::is_anything) {
-            return Self::BestEffort;
-        }
+    /// The class of a pod of these containers. What is written for the pod decides alone.
+    pub fn of(pod: &Resources, containers: &[ContainerPlan]) -> Self {
+        let counts = |resources: &Resources| {
+            let all = [&resources.limits, &resources.requests];
+            let is_some = |it: &&Amounts| it.some_cpu().is_some() || it.some_memory().is_some();
+            all.iter().any(is_some)
+        };
         let is_guaranteed = |resources: &Resources| {
             let (limits, requests) = (&resources.limits, &resources.requests);
             limits.some_cpu().is_some()
@@ -123,7 +98,18 @@ impl QosClass {
                 && limits.some_cpu() == requests.some_cpu()
                 && limits.some_memory() == requests.some_memory()
         };
-        if all.all(is_guaranteed) {
+        let own = containers
+            .iter()
+            .filter(|container| container.role != Role::Ephemeral)
+            .map(|container| &container.resources);
+        let all: Vec<&Resources> = if pod.is_written() {
+            vec![pod]
+        } else {
+            own.collect()
+        };
+        if !all.iter().any(|it| counts(it)) {
+            Self::BestEffort
+        } else if all.iter().all(|it| is_guaranteed(it)) {
             Self::Guaranteed
         } else {
             Self::Burstable

@@ -23,8 +23,7 @@ pub(super) fn make(
     plan: &PodPlan,
     runtime_dir: BorrowedFd<'_>,
 ) -> Result<Option<PodCgroup>, String> {
-    let is_limited = |container: &ContainerPlan| container.resources.is_anything();
-    if !plan.containers.iter().any(is_limited) {
+    if !plan.is_limited() {
         return Ok(None);
     }
     let places = cgroup::find().map_err(|error| format!("cgroups: {error}"))?;

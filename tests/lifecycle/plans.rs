@@ -38,6 +38,7 @@ pub(crate) fn pod(containers: impl IntoIterator<Item = ContainerPlan>) -> PodPla
         sysctls: Vec::new(),
         fs_group: None,
         readiness_gates: Vec::new(),
+        resources: Resources::default(),
         volumes: Vec::new(),
         containers: containers.into_iter().collect(),
         restart_policy: RestartPolicy::Always,

@@ -109,6 +109,60 @@ fn limits_are_what_the_kernel_enforces_on_all_in_the_container() {
 }
 
 #[test]
+fn what_is_written_for_the_pod_limits_all_of_it_and_containers_without_limits() {
+    require_mode!(Mode::Root);
+    let podrun = Podrun::new();
+    let spec = json!({
+        "terminationGracePeriodSeconds": 1,
+        "resources": { "limits": { "cpu": "500m", "memory": "64Mi" } },
+    });
+    let own = json!({ "limits": { "cpu": "250m", "memory": "16Mi" } });
+    let refer = json!({ "env": [{ "name": "MOST", "valueFrom": { "resourceFieldRef": {
+        "resource": "limits.memory", "divisor": "1Mi",
+    } } }] });
+    podrun
+        .up(&pod(
+            "shared",
+            spec,
+            &[
+                limited("a", &["ready-sleep"], &own),
+                container_with(
+                    "b",
+                    &["and", "echo", "$(MOST)", "--", "ready-sleep"],
+                    &refer,
+                ),
+            ],
+        ))
+        .ok();
+    let uid = uid(&podrun, "shared");
+    let of =
+        |controller: &str, name: &str, file: &str| read(&cgroup(controller, &uid).join(name), file);
+    for (name, quota, memory) in [
+        ("", "50000", "67108864"),
+        ("container-a", "25000", "16777216"),
+        ("container-b", "50000", "67108864"),
+    ] {
+        if is_unified() {
+            assert_eq!(of("cpu", name, "cpu.max"), format!("{quota} 100000"));
+            assert_eq!(of("memory", name, "memory.max"), memory, "{name}");
+        } else {
+            assert_eq!(of("cpu", name, "cpu.cfs_quota_us"), quota, "{name}");
+            assert_eq!(
+                of("memory", name, "memory.limit_in_bytes"),
+                memory,
+                "{name}"
+            );
+        }
+    }
+    let shown = podrun.pod("shared");
+    assert_eq!(shown["status"]["qosClass"], "Burstable", "{shown}");
+    let requests = json!({ "cpu": "250m", "memory": "16Mi" });
+    assert_eq!(shown["spec"]["resources"]["requests"], requests, "{shown}");
+    let log = podrun.run(["logs", "shared", "-c", "b"]).ok().stdout;
+    assert!(log.starts_with("64\n"), "{log}");
+}
+
+#[test]
 fn a_container_that_uses_up_its_memory_is_told_of_as_such() {
     require_mode!(Mode::Root);
     let podrun = Podrun::new();
@@ -222,9 +276,12 @@ fn without_control_one_warning_says_so_and_strict_limits_refuse() {
     let resources = json!({ "limits": { "cpu": "1", "memory": "64Mi" } });
     let manifest = once("p", &[limited("a", &["exit", "0"], &resources)]);
     let path = podrun.manifest("pod", &manifest);
-    for verb in ["up", "run"] {
+    let spec = json!({ "restartPolicy": "Never", "resources": resources });
+    let of_pod = pod("p", spec, &[container("a", &["exit", "0"])]);
+    let of_pod = podrun.manifest("of-pod", &of_pod);
+    for (verb, path) in [("up", &path), ("run", &path), ("up", &of_pod)] {
         podrun
-            .run([verb, "--strict-limits", &path])
+            .run([verb, "--strict-limits", path])
             .code(3)
             .says("error: limits.cpu, limits.memory are not in force")
             .says("hint: ");

@@ -7,23 +7,23 @@ use crate::cgroup;
 use crate::cli::apply::{Change, Prepared, facts};
 use crate::cli::failure::{Failure, INVALID};
 use crate::cli::render;
-use crate::plan::ContainerPlan;
+use crate::plan::PodPlan;
 
 /// What the pods ask for in vain.
 #[derive(Debug, Default)]
 pub(super) struct Unenforced(Vec<&'static str>);
 
 impl Unenforced {
-    /// Looks for what these containers ask for and cannot have; with `strict` that is an error.
+    /// Looks for what these pods ask for and cannot have; with `strict` that is an error.
     ///
     /// # Errors
     /// With `strict`, the limits and what would mend it.
-    pub(super) fn of(containers: &[ContainerPlan], strict: bool) -> Result<Self, Failure> {
-        if !containers.iter().any(|it| it.resources.is_anything()) {
+    pub(super) fn of(pods: &[PodPlan], strict: bool) -> Result<Self, Failure> {
+        if !pods.iter().any(PodPlan::is_limited) {
             return Ok(Self::default());
         }
         let places = cgroup::find().unwrap_or_default();
-        let found = Self(cgroup::not_in_force(&places, containers));
+        let found = Self(cgroup::not_in_force(&places, pods));
         if strict && !found.0.is_empty() {
             return Err(Failure::with_code(INVALID, found.sentence()).hinted(mend()));
         }
@@ -49,20 +49,16 @@ pub(crate) fn mend() -> &'static str {
 }
 
 impl Prepared {
-    /// The containers of all pods that are to be started, as they would be.
-    pub(super) fn trial_plans(&self) -> Result<Vec<ContainerPlan>, Failure> {
-        let mut containers = Vec::new();
+    /// All pods that are to be started, as they would be.
+    pub(super) fn trial_plans(&self) -> Result<Vec<PodPlan>, Failure> {
         let changed = self.pods.iter();
-        for (wanted, _) in changed.filter(|(_, change)| *change != Change::Keep) {
-            let plan = self.plan(
-                wanted,
-                &facts::new_uid()?,
-                Ipv4Addr::UNSPECIFIED,
-                &self.storage,
-            )?;
-            containers.extend(plan.containers);
-        }
-        Ok(containers)
+        changed
+            .filter(|(_, change)| *change != Change::Keep)
+            .map(|(wanted, _)| {
+                let uid = facts::new_uid()?;
+                self.plan(wanted, &uid, Ipv4Addr::UNSPECIFIED, &self.storage)
+            })
+            .collect()
     }
 
     /// Says once which limits are not in force.

@@ -147,6 +147,7 @@ fn check_spec(spec: &PodSpec, rules: &mut Rules<'_>) {
     }
     volumes::check(spec, rules);
     containers::check(spec, rules);
+    resources::check_pod(spec, rules);
 }
 
 fn check_dns(spec: &PodSpec, rules: &mut Rules<'_>) {

@@ -112,7 +112,7 @@ pub(super) fn plan(
         working_dir: clean_text(working_dir),
         user,
         security,
-        resources: resources::plan(container),
+        resources: resources::plan(container.resources.as_ref()),
         // Of all containers together, when they are known.
         oom_score_adj: resources::LAST_OOM_SCORE,
         mounts,

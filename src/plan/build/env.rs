@@ -283,19 +283,23 @@ pub(super) fn resource_field(
         }
         known
     };
-    let own = container.map(resources::plan).unwrap_or_default();
+    let own = resources::plan(container.and_then(|it| it.resources.as_ref()));
+    let pod = resources::plan(spec.and_then(|it| it.resources.as_ref()));
     let host = facts.input.host;
     let machine = Amounts {
         cpu: Some(host.cpus.saturating_mul(1000)),
         memory: Some(host.memory),
         ephemeral_storage: Some(host.storage),
+        ..Amounts::default()
     };
+    // Of what has no limit there is as much as the pod, or the machine, has.
+    let most = pod.limits.or(&machine);
     let thousandths: u128 = match resource.resource.split_once('.') {
         Some(("limits", name)) => own
             .limits
             .thousandths(name)
             .filter(|limit| *limit > 0)
-            .or(machine.thousandths(name)),
+            .or(most.thousandths(name)),
         Some((_, name)) => own.requests.thousandths(name),
         None => None,
     }

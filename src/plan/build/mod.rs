@@ -180,7 +180,8 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
             container::plan(&path, role, container, &surroundings, &mut problems)
         })
         .collect();
-    resources::set_oom_scores(&mut containers, input.host.memory);
+    let resources = resources::plan(spec.resources.as_ref());
+    resources::set_oom_scores(&mut containers, &resources, input.host.memory);
     let ports = if host_network {
         Vec::new()
     } else {
@@ -220,6 +221,7 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
             .map(|gate| gate.condition_type.clone())
             .collect(),
         fs_group: security::fs_group(spec),
+        resources,
         volumes,
         containers,
         restart_policy: spec

@@ -1,11 +1,8 @@
-//! `resources` of a container, and what the kernel is told of who ends first.
+//! `resources` of containers and pods, and what the kernel is told of who ends first.
 
-use std::collections::BTreeMap;
+use k8s_openapi::api::core::v1::ResourceRequirements;
 
-use k8s_openapi::api::core::v1::Container;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-
-use crate::manifest::{parse_quantity, parse_thousandths};
+use crate::plan::resources::together;
 use crate::plan::{Amounts, ContainerPlan, QosClass, Resources, Role};
 
 /// `besteffortOOMScoreAdj` (pkg/kubelet/qos/policy.go).
@@ -14,37 +11,31 @@ pub(super) const LAST_OOM_SCORE: i16 = 1000;
 /// `guaranteedOOMScoreAdj`
 const FIRST_OOM_SCORE: i16 = -997;
 
-/// A container's resources; the manifest was checked.
-pub(super) fn plan(container: &Container) -> Resources {
-    let of = |list: Option<&BTreeMap<String, Quantity>>| {
-        let quantity = |name: &str| list.and_then(|list| list.get(name));
-        let bytes = |name: &str| quantity(name).and_then(|it| parse_quantity(&it.0).ok());
-        Amounts {
-            cpu: quantity("cpu").and_then(|it| parse_thousandths(&it.0).ok()),
-            memory: bytes("memory"),
-            ephemeral_storage: bytes("ephemeral-storage"),
-        }
-    };
-    container
-        .resources
-        .as_ref()
-        .map_or_else(Resources::default, |resources| Resources {
-            limits: of(resources.limits.as_ref()),
-            requests: of(resources.requests.as_ref()),
-        })
+/// The resources of a container or a pod; the manifest was checked.
+pub(super) fn plan(resources: Option<&ResourceRequirements>) -> Resources {
+    resources.map_or_else(Resources::default, |resources| Resources {
+        limits: Amounts::of(resources.limits.as_ref()),
+        requests: Amounts::of(resources.requests.as_ref()),
+    })
 }
 
 /// `GetContainerOOMScoreAdjust`: the more of the machine's memory a container requests, the later it
-/// is ended. A sidecar is not ended before the containers it serves.
-pub(super) fn set_oom_scores(containers: &mut [ContainerPlan], memory: u64) {
-    let class = QosClass::of(containers);
+/// is ended. What the pod requests beyond its containers is theirs in equal parts. A sidecar is not
+/// ended before the containers it serves.
+pub(super) fn set_oom_scores(containers: &mut [ContainerPlan], pod: &Resources, memory: u64) {
+    let class = QosClass::of(pod, containers);
+    let requested = together(containers, |resources| &resources.requests);
+    let rest = pod.requests.memory.unwrap_or(0);
+    let rest = rest.saturating_sub(requested.memory.unwrap_or(0));
+    let count = u64::try_from(containers.len()).unwrap_or(u64::MAX);
+    let rest = rest.checked_div(count).unwrap_or(0);
     for container in &mut *containers {
         container.oom_score_adj = match class {
             QosClass::Guaranteed => FIRST_OOM_SCORE,
             QosClass::BestEffort => LAST_OOM_SCORE,
             QosClass::Burstable => {
                 let request = container.resources.requests.memory.unwrap_or(0);
-                let part = u128::from(request)
+                let part = u128::from(request.saturating_add(rest))
                     .saturating_mul(1000)
                     .checked_div(u128::from(memory))
                     .unwrap_or(0);
@@ -70,9 +61,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::tests::plan;
-    use crate::plan::{Amounts, QosClass, of_pod};
+    use crate::plan::{Amounts, PodPlan, QosClass};
 
-    fn containers(list: &[(&str, Value)]) -> crate::plan::PodPlan {
+    fn containers(list: &[(&str, Value)]) -> PodPlan {
         let make = |(name, resources): &(&str, Value)| {
             let mut made = json!({ "name": name, "image": "i", "resources": resources });
             if name.starts_with("sidecar") {
@@ -137,7 +128,11 @@ mod tests {
             ),
         ] {
             let plan = containers(&list);
-            assert_eq!(QosClass::of(&plan.containers).word(), class, "{list:?}");
+            assert_eq!(
+                QosClass::of(&plan.resources, &plan.containers).word(),
+                class,
+                "{list:?}"
+            );
             let found: Vec<i16> = plan.containers.iter().map(|it| it.oom_score_adj).collect();
             assert_eq!(found, scores, "{list:?}");
         }
@@ -145,9 +140,8 @@ mod tests {
 
     #[test]
     fn a_pod_needs_what_runs_side_by_side_or_the_most_of_its_start() {
-        let of = |list: &[(&str, Value)]| {
-            of_pod(&containers(list).containers, |resources| resources.requests)
-        };
+        let of =
+            |list: &[(&str, Value)]| containers(list).together(|resources| &resources.requests);
         let cpu = |amount: &str| json!({ "requests": { "cpu": amount } });
         let pod = of(&[("main", cpu("1")), ("main2", cpu("500m"))]);
         assert_eq!(pod.cpu, Some(1500));
@@ -166,5 +160,48 @@ mod tests {
         ]);
         assert_eq!(pod.cpu, Some(6000));
         assert_eq!(of(&[("main", json!({}))]), Amounts::default());
+    }
+
+    #[test]
+    fn what_is_written_for_the_pod_decides_of_its_class() {
+        let pod = |resources: Value, first: Value| {
+            let plan = plan(&json!({
+                "resources": resources,
+                "containers": [
+                    { "name": "a", "image": "i", "resources": first },
+                    { "name": "b", "image": "i" },
+                ],
+            }))
+            .unwrap();
+            let class = QosClass::of(&plan.resources, &plan.containers).word();
+            let scores: Vec<i16> = plan.containers.iter().map(|it| it.oom_score_adj).collect();
+            (class, scores)
+        };
+        let all = both("1", "1536Mi");
+        assert_eq!(pod(all.clone(), json!({})), ("Guaranteed", vec![-997; 2]));
+        assert_eq!(
+            pod(json!({ "limits": { "cpu": "1" } }), both("1", "1Gi")),
+            ("Burstable", vec![667, 999])
+        );
+        // A half and a quarter of the machine's memory: what is left is shared.
+        let requests = json!({ "requests": { "memory": "1536Mi" } });
+        assert_eq!(
+            pod(requests, json!({ "requests": { "memory": "768Mi" } })),
+            ("Burstable", vec![625, 875])
+        );
+    }
+
+    #[test]
+    fn a_pod_needs_what_is_written_for_it() {
+        let plan = plan(&json!({
+            "resources": { "limits": { "cpu": "3" } },
+            "containers": [
+                { "name": "a", "image": "i", "resources": both("1", "1Gi") },
+                { "name": "b", "image": "i", "resources": both("1", "1Gi") },
+            ],
+        }))
+        .unwrap();
+        let limits = plan.together(|resources| &resources.limits);
+        assert_eq!((limits.cpu, limits.memory), (Some(3000), Some(2 << 30)));
     }
 }

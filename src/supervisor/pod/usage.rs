@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::lifecycle::Event;
-use crate::plan::{ContainerPlan, PodPlan, Role, VolumePlan, VolumeSource, of_pod};
+use crate::manifest::bytes_text;
+use crate::plan::{ContainerPlan, PodPlan, Role, VolumePlan, VolumeSource};
 use crate::supervisor::pod::{Pod, now};
 use crate::supervisor::watch::Source;
 use crate::sys::process::{self, CloneFlags, Cloned};
@@ -61,7 +62,8 @@ fn limits(plan: &PodPlan) -> Vec<Limit<'_>> {
 }
 
 fn pod_limit(plan: &PodPlan) -> Option<u64> {
-    of_pod(&plan.containers, |resources| resources.limits).ephemeral_storage
+    plan.together(|resources| &resources.limits)
+        .ephemeral_storage
 }
 
 /// Volumes on the disk with their own limits.
@@ -86,34 +88,19 @@ impl Limit<'_> {
             Self::Volume(volume, limit) => format!(
                 "Usage of EmptyDir volume \"{}\" exceeds the limit \"{}\". ",
                 volume.name,
-                quantity(limit)
+                bytes_text(limit)
             ),
             Self::Pod(limit) => format!(
                 "Pod ephemeral local storage usage exceeds the total limit of containers {}. ",
-                quantity(limit)
+                bytes_text(limit)
             ),
             Self::Container(container, limit) => format!(
                 "Container {} exceeded its local ephemeral storage limit \"{}\". ",
                 container.name,
-                quantity(limit)
+                bytes_text(limit)
             ),
         }
     }
-}
-
-/// Bytes as a quantity is written: with the largest binary suffix that leaves a whole number.
-fn quantity(bytes: u64) -> String {
-    let mut value = bytes;
-    let mut suffixes = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].into_iter();
-    let mut suffix = suffixes.next().unwrap_or_default();
-    for larger in suffixes {
-        if value == 0 || !value.is_multiple_of(1024) {
-            break;
-        }
-        value /= 1024;
-        suffix = larger;
-    }
-    format!("{value}{suffix}")
 }
 
 impl Usage {
@@ -247,16 +234,5 @@ impl Pod {
         if let Some(message) = limit.map(Limit::message) {
             self.step(Event::Evict { message });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quantity;
-
-    #[test]
-    fn quantities_have_the_largest_suffix_that_fits() {
-        let written = [0, 1, 1024, 1536, 10 << 20, 3 << 30].map(quantity);
-        assert_eq!(written, ["0", "1", "1Ki", "1536", "10Mi", "3Gi"]);
     }
 }
