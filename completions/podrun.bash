@@ -70,6 +70,9 @@ _podrun() {
             podrun,run)
                 cmd="podrun__subcmd__run"
                 ;;
+            podrun,top)
+                cmd="podrun__subcmd__top"
+                ;;
             podrun,up)
                 cmd="podrun__subcmd__up"
                 ;;
@@ -119,7 +122,7 @@ _podrun() {
 
     case "${cmd}" in
         podrun)
-            opts="-n -h -V --root --namespace --help --version up run down rm ps get describe events logs exec cp attach debug restart condition wait validate image volume doctor prune completion version"
+            opts="-n -h -V --root --namespace --help --version up run down rm ps get describe events top logs exec cp attach debug restart condition wait validate image volume doctor prune completion version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -994,6 +997,32 @@ _podrun() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        podrun__subcmd__top)
+            opts="-n -h --containers --no-headers --root --namespace --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         podrun__subcmd__up)
             opts="-f -p -n -h --filename --validate --pull --publish --strict-limits --wait --timeout --attach --rm --dry-run --root --namespace --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1258,7 +1287,7 @@ _podrun() {
 _podrun_with_pods() {
     _podrun "$@"
     case "${COMP_WORDS[1]}" in
-        rm|logs|exec|wait)
+        rm|logs|exec|wait|top)
             local names
             names=$(podrun ps -o name 2>/dev/null | sed 's,^pod/,,')
             mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W "$names" -- "${COMP_WORDS[COMP_CWORD]}")

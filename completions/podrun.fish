@@ -36,6 +36,7 @@ complete -c podrun -n "__fish_podrun_needs_command" -f -a "ps" -d 'List pods (sa
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "get" -d 'Show pods, configmaps or secrets'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "describe" -d 'Show all that is known of a pod, its events last'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "events" -d 'List what happened to pods'
+complete -c podrun -n "__fish_podrun_needs_command" -f -a "top" -d 'Show what pods use of processors and memory'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "logs" -d 'Print the output of a container'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "exec" -d 'Run a command in a running container'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "cp" -d 'Copy files and directories to and from a running container'
@@ -132,6 +133,11 @@ complete -c podrun -n "__fish_podrun_using_subcommand events" -s A -l all-namesp
 complete -c podrun -n "__fish_podrun_using_subcommand events" -s w -l watch -d 'Go on and print what comes'
 complete -c podrun -n "__fish_podrun_using_subcommand events" -l no-headers -d 'Leave the first line out'
 complete -c podrun -n "__fish_podrun_using_subcommand events" -s h -l help -d 'Print help'
+complete -c podrun -n "__fish_podrun_using_subcommand top" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
+complete -c podrun -n "__fish_podrun_using_subcommand top" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
+complete -c podrun -n "__fish_podrun_using_subcommand top" -l containers -d 'A line for each container'
+complete -c podrun -n "__fish_podrun_using_subcommand top" -l no-headers -d 'Leave the first line out'
+complete -c podrun -n "__fish_podrun_using_subcommand top" -s h -l help -d 'Print help'
 complete -c podrun -n "__fish_podrun_using_subcommand logs" -s l -l selector -d 'Pods with these labels' -r
 complete -c podrun -n "__fish_podrun_using_subcommand logs" -s c -l container -d 'The container; the first one by default' -r
 complete -c podrun -n "__fish_podrun_using_subcommand logs" -l tail -d 'The last lines only' -r
@@ -260,4 +266,4 @@ complete -c podrun -n "__fish_podrun_using_subcommand completion" -s h -l help -
 complete -c podrun -n "__fish_podrun_using_subcommand version" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
 complete -c podrun -n "__fish_podrun_using_subcommand version" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
 complete -c podrun -n "__fish_podrun_using_subcommand version" -s h -l help -d 'Print help'
-complete -c podrun -n "__fish_seen_subcommand_from rm logs exec wait" -f -a "(podrun ps -o name 2>/dev/null | string replace 'pod/' '')"
+complete -c podrun -n "__fish_seen_subcommand_from rm logs exec wait top" -f -a "(podrun ps -o name 2>/dev/null | string replace 'pod/' '')"

@@ -105,6 +105,8 @@ mod restarts;
 mod sandbox;
 #[path = "suite/sharing.rs"]
 mod sharing;
+#[path = "suite/top.rs"]
+mod top;
 #[path = "suite/transactions.rs"]
 mod transactions;
 #[path = "suite/users.rs"]

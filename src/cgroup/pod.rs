@@ -125,17 +125,56 @@ impl PodCgroup {
     /// How many processes of a container the kernel has ended because its memory was used up, in
     /// all its runs.
     pub fn oom_kills(&self, container: &str) -> u64 {
-        let mut groups = self.groups.iter();
-        let Some(group) = groups.find(|it| it.place.controllers.contains(&Controller::Memory))
-        else {
-            return 0;
-        };
-        let file = match group.place.version {
+        let read = self.read(container, Controller::Memory, |version| match version {
             Version::One => "memory.oom_control",
             Version::Two => "memory.events",
+        });
+        read.and_then(|(_, text)| count(&text, "oom_kill"))
+            .unwrap_or(0)
+    }
+
+    /// The time of processors that a container has used, where the kernel counts it.
+    pub fn cpu_nanoseconds(&self, container: &str) -> Option<u64> {
+        let (version, text) = self.read(container, Controller::Cpu, |version| match version {
+            // Where it is mounted with `cpu`.
+            Version::One => "cpuacct.usage",
+            Version::Two => "cpu.stat",
+        })?;
+        match version {
+            Version::One => text.trim().parse().ok(),
+            Version::Two => count(&text, "usage_usec")?.checked_mul(1000),
+        }
+    }
+
+    /// A container's memory but for files that have not been read for long, where the kernel counts it
+    /// (the kubelet's working set).
+    pub fn memory_bytes(&self, container: &str) -> Option<u64> {
+        let of = |one, two| {
+            move |version| match version {
+                Version::One => one,
+                Version::Two => two,
+            }
         };
-        let path = group.container(container).join(file);
-        std::fs::read_to_string(path).map_or(0, |text| count(&text, "oom_kill"))
+        let files = of("memory.usage_in_bytes", "memory.current");
+        let (version, text) = self.read(container, Controller::Memory, files)?;
+        let all: u64 = text.trim().parse().ok()?;
+        let (_, text) = self.read(container, Controller::Memory, |_| "memory.stat")?;
+        let name = of("total_inactive_file", "inactive_file")(version);
+        Some(all.saturating_sub(count(&text, name).unwrap_or(0)))
+    }
+
+    /// A file of a container's cgroup that a controller has.
+    fn read(
+        &self,
+        container: &str,
+        controller: Controller,
+        file: impl Fn(Version) -> &'static str,
+    ) -> Option<(Version, String)> {
+        let mut groups = self.groups.iter();
+        let group = groups.find(|it| it.place.controllers.contains(&controller))?;
+        let version = group.place.version;
+        let path = group.container(container).join(file(version));
+        Some((version, std::fs::read_to_string(path).ok()?))
     }
 
     /// Removes the pod's cgroups, in which nothing may run any more, and those of all pods if it
@@ -254,12 +293,11 @@ pub(super) fn remove(directory: &Path) -> bool {
 }
 
 /// The number of a line `NAME NUMBER`.
-fn count(text: &str, name: &str) -> u64 {
+fn count(text: &str, name: &str) -> Option<u64> {
     text.lines()
         .filter_map(|line| line.split_once(' '))
         .find(|(key, _)| *key == name)
         .and_then(|(_, value)| value.trim().parse().ok())
-        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -269,11 +307,11 @@ mod tests {
     #[test]
     fn the_count_is_that_of_its_line() {
         let text = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n";
-        assert_eq!(count(text, "oom_kill"), 3);
+        assert_eq!(count(text, "oom_kill"), Some(3));
         assert_eq!(
             count("low 0\noom 1\noom_kill 2\noom_group_kill 1\n", "oom_kill"),
-            2
+            Some(2)
         );
-        assert_eq!(count("", "oom_kill"), 0);
+        assert_eq!(count("", "oom_kill"), None);
     }
 }

@@ -71,6 +71,7 @@ fn perform(options: &Podrun) -> Result<u8, Failure> {
         Command::Get(get) => command::get::run(global, get),
         Command::Describe(describe) => command::describe::run(global, describe),
         Command::Events(events) => command::events::run(global, events),
+        Command::Top(top) => command::top::run(global, top),
         Command::Logs(logs) => command::logs::run(global, logs),
         Command::Exec(exec) => command::exec::run(global, exec),
         Command::Cp(cp) => command::cp::run(global, cp),

@@ -13,6 +13,7 @@ mod enter;
 mod exec;
 mod last_words;
 mod pod;
+mod processes;
 mod sandbox;
 mod sweep;
 mod users;

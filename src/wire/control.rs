@@ -55,6 +55,8 @@ pub enum Request {
     /// Replace the files of volumes that podrun writes. The message carries a sealed memfd with
     /// their plans (a list of `VolumePlan`).
     UpdateVolumes,
+    /// Say what the containers use of processors and memory.
+    Usage,
     /// Stop all containers and start them again, init containers first.
     Restart,
     /// End the pod and remove everything it had.
@@ -93,6 +95,19 @@ pub struct TerminalSize {
     pub columns: u16,
 }
 
+/// What a container uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerUsage {
+    /// Which container.
+    pub name: ContainerName,
+    /// Billionths of a processor, on average over the last second.
+    pub nanocores: u64,
+    /// Bytes of memory that it cannot do without: what the kernel counts for its cgroup but for files
+    /// that have not been read for long (the kubelet's working set), else its processes' parts of
+    /// the machine's pages.
+    pub memory: u64,
+}
+
 /// What a supervisor answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
@@ -103,6 +118,11 @@ pub enum Reply {
     Attached {
         /// Whether it is a terminal.
         is_terminal: bool,
+    },
+    /// What the containers that run use, in the Pod's order.
+    Usage {
+        /// One for each.
+        containers: Vec<ContainerUsage>,
     },
     /// What was asked for is done.
     Done,

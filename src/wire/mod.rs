@@ -25,7 +25,7 @@ mod probe;
 mod report;
 
 pub use crate::lifecycle::ProbeVerdict;
-pub use control::{CopyJob, Reply, Request, TerminalSize};
+pub use control::{ContainerUsage, CopyJob, Reply, Request, TerminalSize};
 pub use inside::{Outcome, Task};
 pub use launch::{Adopt, FromSupervisor, IdSpace, Launch, ToSupervisor};
 pub use probe::{MAX_PROBE_OUTPUT, ProbeReply, ProbeRequest};

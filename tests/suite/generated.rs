@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap_complete::Shell;
 
 /// Commands that take names of pods.
-const TAKES_PODS: [&str; 4] = ["rm", "logs", "exec", "wait"];
+const TAKES_PODS: [&str; 5] = ["rm", "logs", "exec", "wait", "top"];
 
 /// Every generated file, by its path in the project.
 fn rendered() -> BTreeMap<PathBuf, Vec<u8>> {

@@ -158,8 +158,7 @@ fn what_is_written_for_the_pod_limits_all_of_it_and_containers_without_limits() 
     assert_eq!(shown["status"]["qosClass"], "Burstable", "{shown}");
     let requests = json!({ "cpu": "250m", "memory": "16Mi" });
     assert_eq!(shown["spec"]["resources"]["requests"], requests, "{shown}");
-    let log = podrun.run(["logs", "shared", "-c", "b"]).ok().stdout;
-    assert!(log.starts_with("64\n"), "{log}");
+    podrun.wait_for_log("shared", "b", "64\n");
 }
 
 #[test]
@@ -260,6 +259,7 @@ fn who_is_ended_first_follows_from_the_class() {
             ))
             .ok();
         assert_eq!(podrun.pod(name)["status"]["qosClass"], class);
+        podrun.wait_for_log(name, "a", "\n");
         let line = podrun.run(["logs", name]).ok().stdout;
         let exec = podrun.probe(name, "a", &["oom-score"]);
         for score in [line, exec] {

@@ -55,11 +55,17 @@ pub(crate) fn run(global: &Global, options: &Restart) -> Result<u8, Failure> {
 /// One that is not (1), one whose supervisor does not answer.
 pub(crate) fn connect(store: &Store, pod: &PodRecord) -> Result<Connection, Failure> {
     let name = &pod.record.name;
+    let ended = || Failure::with_code(FAILED, format!("pod/{name} has ended"));
     if pod.liveness != Liveness::Alive {
-        return Err(Failure::with_code(FAILED, format!("pod/{name} has ended")));
+        return Err(ended());
     }
     let runtime_dir = store.open_runtime_dir().map_err(Failure::internal)?;
     Connection::open(runtime_dir.as_fd(), &pod.record.uid).map_err(|error| {
+        // Its supervisor is about to end.
+        let phase = pod.status().phase;
+        if matches!(phase.as_deref(), Some("Succeeded" | "Failed")) {
+            return ended();
+        }
         Failure::internal(format!(
             "pod/{name}: its supervisor does not answer: {error}"
         ))

@@ -4,6 +4,7 @@
 mod cp;
 mod image;
 mod rm;
+mod top;
 mod volume;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use cp::Cp;
 pub(crate) use image::{Image, ImageCommand, ImageOutput};
 pub(crate) use rm::{Down, Removal, Rm};
+pub(crate) use top::Top;
 pub(crate) use volume::{Volume, VolumeCommand};
 
 /// Runs Kubernetes Pods on this machine: no daemon, no root, nothing else installed.
@@ -72,6 +74,8 @@ pub(crate) enum Command {
     Describe(Describe),
     /// List what happened to pods
     Events(Events),
+    /// Show what pods use of processors and memory
+    Top(Top),
     /// Print the output of a container
     Logs(Logs),
     /// Run a command in a running container

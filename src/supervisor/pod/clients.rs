@@ -94,6 +94,7 @@ impl Pod {
                     control::answer(client, &Reply::Done);
                 }
             }
+            Ok(Request::Usage) => self.measure(number),
             Ok(Request::UpdateVolumes) => {
                 let reply = self.update_volumes(descriptors);
                 if let Some(client) = self.clients.get(&number) {

@@ -5,6 +5,7 @@ mod clients;
 mod containers;
 mod ending;
 mod env_files;
+mod measure;
 mod news;
 mod setup;
 mod strangers;
