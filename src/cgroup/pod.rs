@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 
 use crate::cgroup::marker::Marker;
 use crate::cgroup::{Controller, Place, Setting, Version, of_container, of_pod_cgroup};
-use crate::plan::{ContainerPlan, PodPlan, Resources};
+use crate::plan::{ContainerPlan, InForce, PodPlan, Resources};
 
 /// All pods of this machine, whoever's.
 const ALL: &str = "podrun";
@@ -131,6 +131,19 @@ impl PodCgroup {
         });
         read.and_then(|(_, text)| count(&text, "oom_kill"))
             .unwrap_or(0)
+    }
+
+    /// What the kernel gives out as it is told to.
+    pub fn in_force(&self) -> InForce {
+        let has = |controller: Controller| {
+            let mut groups = self.groups.iter();
+            groups.any(|group| group.place.controllers.contains(&controller))
+        };
+        InForce {
+            cpu: has(Controller::Cpu),
+            memory: has(Controller::Memory),
+            huge_pages: false,
+        }
     }
 
     /// The time of processors that a container has used, where the kernel counts it.

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::PodStatus;
 use crate::lifecycle::conditions::{self, Changed};
 use crate::lifecycle::container::{Container, PostStart, State};
 use crate::lifecycle::{Action, Event, Now, PodEvent, status};
-use crate::plan::{ContainerPlan, PodPlan, Role};
+use crate::plan::{ContainerPlan, InForce, PodPlan, Role};
 
 /// `immediateEvictionGracePeriodSeconds` of `eviction_manager.go`, in milliseconds.
 const EVICTION_GRACE_MS: u64 = 1_000;
@@ -43,6 +43,7 @@ pub struct Machine {
     pub(super) started_at: jiff::Timestamp,
     started_ms: u64,
     pub(super) containers: Vec<Container>,
+    pub(super) in_force: InForce,
     pub(super) sandbox_ready: Option<jiff::Timestamp>,
     /// The container whose start the next one waits for.
     pub(super) cursor: usize,
@@ -68,6 +69,7 @@ impl Machine {
             started_ms: now.monotonic_ms,
             containers: vec![Container::new(plan.back_off); plan.containers.len()],
             plan: plan.clone(),
+            in_force: InForce::default(),
             sandbox_ready: None,
             cursor: 0,
             is_initialized: false,
@@ -87,6 +89,11 @@ impl Machine {
     /// The plan of a container, those that `debug` added included.
     pub fn container(&self, index: usize) -> Option<&ContainerPlan> {
         self.plan.containers.get(index)
+    }
+
+    /// The kernel gives out these resources as it is told to.
+    pub fn set_in_force(&mut self, in_force: InForce) {
+        self.in_force = in_force;
     }
 
     /// All containers, those that `debug` added last.

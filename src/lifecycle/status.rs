@@ -1,16 +1,19 @@
 //! The machine's state as a `v1.PodStatus`.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
     ContainerStatus, ContainerUser, HostIP, LinuxContainerUser, PodCondition, PodIP, PodStatus,
-    VolumeMountStatus,
+    ResourceRequirements, VolumeMountStatus,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::lifecycle::conditions::{Phase, phase, waits_for_init};
 use crate::lifecycle::container::{Container, Ended, PostStart, State};
 use crate::lifecycle::machine::{Machine, Why};
-use crate::plan::{ContainerPlan, Network, QosClass, Role};
+use crate::plan::{Amounts, ContainerPlan, Network, QosClass, Resources, Role};
 
 /// The message of a pod whose time is over (`active_deadline.go`).
 pub(super) const DEADLINE_MESSAGE: &str =
@@ -39,6 +42,7 @@ pub(super) fn of(machine: &Machine) -> PodStatus {
             .collect();
         (!all.is_empty()).then_some(all)
     };
+    let resources = in_force(machine, &machine.plan.resources);
     PodStatus {
         phase: Some(phase(machine).word().to_owned()),
         reason: reason.map(str::to_owned),
@@ -68,11 +72,32 @@ pub(super) fn of(machine: &Machine) -> PodStatus {
             let class = QosClass::of(&machine.plan.resources, &machine.plan.containers);
             Some(class.word().to_owned())
         },
+        resources: resources.as_ref().map(requirements),
+        allocated_resources: resources.as_ref().and_then(allocated),
         init_container_statuses: statuses(&|role| matches!(role, Role::Init | Role::Sidecar)),
         container_statuses: statuses(&|role| role == Role::Main),
         ephemeral_container_statuses: statuses(&|role| role == Role::Ephemeral),
         ..PodStatus::default()
     }
+}
+
+/// What is in force of resources, if anything is.
+fn in_force(machine: &Machine, resources: &Resources) -> Option<Resources> {
+    Some(machine.in_force.of(resources)).filter(Resources::is_written)
+}
+
+fn requirements(resources: &Resources) -> ResourceRequirements {
+    let list = |amounts: &Amounts| Some(amounts.quantities()).filter(|list| !list.is_empty());
+    ResourceRequirements {
+        limits: list(&resources.limits),
+        requests: list(&resources.requests),
+        ..ResourceRequirements::default()
+    }
+}
+
+/// What was requested is what is given.
+fn allocated(resources: &Resources) -> Option<BTreeMap<String, Quantity>> {
+    requirements(resources).requests
 }
 
 fn container_status(
@@ -95,6 +120,7 @@ fn container_status(
             (container.is_started(), container.is_ready(plan))
         }
     };
+    let resources = in_force(machine, &plan.resources);
     ContainerStatus {
         name: plan.name.to_string(),
         image: plan.image.clone(),
@@ -105,6 +131,8 @@ fn container_status(
         restart_count: i32::try_from(container.restarts).unwrap_or(i32::MAX),
         state: Some(state),
         last_state: Some(last),
+        resources: resources.as_ref().map(requirements),
+        allocated_resources: resources.as_ref().and_then(allocated),
         stop_signal: crate::plan::signal_name(plan.stop_signal),
         volume_mounts: (!plan.mounts.is_empty()).then(|| {
             let mounts = plan.mounts.iter().map(|mount| VolumeMountStatus {

@@ -18,9 +18,17 @@ pub fn parse_thousandths(text: &str) -> Result<u64, String> {
     parse(text, 1000)
 }
 
-/// Bytes as a quantity is written: with the largest binary suffix that leaves a whole number.
+/// Bytes as a quantity is written: with the largest suffix that leaves a whole number, a binary one
+/// unless the number is shorter with a decimal one.
 pub fn bytes_text(bytes: u64) -> String {
-    suffixed(bytes, 1024, &["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"])
+    let binary = suffixed(bytes, 1024, &["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]);
+    let decimal = suffixed(bytes, 1000, &["", "k", "M", "G", "T", "P", "E"]);
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).count();
+    if digits(&decimal) < digits(&binary) {
+        decimal
+    } else {
+        binary
+    }
 }
 
 /// Millicores as a quantity is written: `250m`, `2`.
@@ -153,6 +161,8 @@ mod tests {
     fn quantities_have_the_largest_suffix_that_fits() {
         let written = [0, 1, 1024, 1536, 10 << 20, 3 << 30].map(bytes_text);
         assert_eq!(written, ["0", "1", "1Ki", "1536", "10Mi", "3Gi"]);
+        let written = [1_000_000, 1_500_000_000, 2_000_000_000, 1000 << 10].map(bytes_text);
+        assert_eq!(written, ["1M", "1500M", "2G", "1000Ki"]);
         let written = [0, 250, 1000, 1500, 2_000_000].map(millicores_text);
         assert_eq!(written, ["0", "250m", "1", "1500m", "2k"]);
     }

@@ -23,7 +23,7 @@ pub use life::*;
 pub use mounts::{BindOptions, Propagation};
 pub use objects::{ObjectData, Objects, named_objects, objects_of_volumes};
 pub use pod_plan::*;
-pub use resources::{QosClass, Resources};
+pub use resources::{InForce, QosClass, Resources};
 pub use security::{AppArmor, DEFAULT_CAPABILITIES, Filter, Filters, Seccomp, SecurityPlan};
 pub use signal::name as signal_name;
 pub use storage::{Binding, BoundClaim, Claims, bind, named_claims};

@@ -1,6 +1,8 @@
 //! What containers and pods request and may have at most, and the class of service that follows from
 //! it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ContainerPlan, PodPlan, Role};
@@ -38,6 +40,41 @@ impl Resources {
         own.cpu = own.some_cpu();
         own.memory = own.some_memory();
         own.or(&pod.limits)
+    }
+}
+
+/// Which resources the kernel gives out here as it is told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InForce {
+    /// Time of processors.
+    pub cpu: bool,
+    /// Memory.
+    pub memory: bool,
+    /// Huge pages.
+    pub huge_pages: bool,
+}
+
+impl InForce {
+    /// What is in force of these resources. Limits of ephemeral storage always are, requests of it
+    /// never: nothing is kept for anybody.
+    pub fn of(self, resources: &Resources) -> Resources {
+        let own = |amounts: &Amounts| Amounts {
+            cpu: amounts.cpu.filter(|_| self.cpu),
+            memory: amounts.memory.filter(|_| self.memory),
+            ephemeral_storage: None,
+            huge_pages: if self.huge_pages {
+                amounts.huge_pages.clone()
+            } else {
+                BTreeMap::new()
+            },
+        };
+        Resources {
+            limits: Amounts {
+                ephemeral_storage: resources.limits.ephemeral_storage,
+                ..own(&resources.limits)
+            },
+            requests: own(&resources.requests),
+        }
     }
 }
 
@@ -123,5 +160,43 @@ impl QosClass {
             Self::Burstable => "Burstable",
             Self::BestEffort => "BestEffort",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_kernel_gives_out_is_in_force() {
+        let all = Amounts {
+            cpu: Some(1),
+            memory: Some(2),
+            ephemeral_storage: Some(3),
+            huge_pages: [(4, 4)].into(),
+        };
+        let resources = Resources {
+            limits: all.clone(),
+            requests: all.clone(),
+        };
+        let everything = InForce {
+            cpu: true,
+            memory: true,
+            huge_pages: true,
+        };
+        let found = everything.of(&resources);
+        assert_eq!(found.limits, all);
+        let requests = Amounts {
+            ephemeral_storage: None,
+            ..all
+        };
+        assert_eq!(found.requests, requests);
+        let found = InForce::default().of(&resources);
+        let limits = Amounts {
+            ephemeral_storage: Some(3),
+            ..Amounts::default()
+        };
+        assert_eq!(found.limits, limits);
+        assert_eq!(found.requests, Amounts::default());
     }
 }

@@ -227,7 +227,11 @@ fn the_next_command_removes_what_a_killed_supervisor_has_left() {
         assert!(process.ends_within(crate::harness::PATIENCE), "{process:?}");
     }
     assert!(cgroup("memory", &uid).exists());
-    podrun.run(["ps"]).ok();
+    // What has not quite ended is left for the next command.
+    until("they are swept", || {
+        podrun.run(["ps"]).ok();
+        !cgroup("memory", &uid).exists()
+    });
     assert_no_cgroups(&uid);
 }
 
@@ -374,4 +378,60 @@ fn what_is_written_over_the_machines_own_root_ends_at_the_limit() {
     });
     let output = podrun.run_pod(&once("host", &[container])).ok();
     assert!(output.stdout.contains("full"), "{output:?}");
+}
+
+#[test]
+fn the_status_says_what_is_in_force_and_describe_what_is_written() {
+    let podrun = Podrun::new();
+    let resources = json!({
+        "limits": { "cpu": "500m", "memory": "64Mi", "ephemeral-storage": "1G" },
+        "requests": { "cpu": "250m" },
+    });
+    let spec = json!({
+        "terminationGracePeriodSeconds": 1, "resources": { "limits": { "cpu": "1" } },
+    });
+    podrun
+        .up(&pod(
+            "p",
+            spec,
+            &[
+                limited("a", &["ready-sleep"], &resources),
+                container("b", &["ready-sleep"]),
+            ],
+        ))
+        .ok();
+    let is_enforced = mode() == Mode::Root;
+    let status = &podrun.pod("p")["status"];
+    let (mut expected, mut allocated) = (resources.clone(), Value::Null);
+    let (mut of_pod, mut allocated_of_pod) = (Value::Null, Value::Null);
+    if is_enforced {
+        // What is not requested is requested up to its limit, and of storage nothing is kept.
+        expected["requests"]["memory"] = "64Mi".into();
+        allocated = json!({ "cpu": "250m", "memory": "64Mi" });
+        of_pod = json!({
+            "limits": { "cpu": "1" }, "requests": { "cpu": "250m", "memory": "64Mi" },
+        });
+        allocated_of_pod = of_pod["requests"].clone();
+    } else {
+        expected = json!({ "limits": { "ephemeral-storage": "1G" } });
+    }
+    let containers = &status["containerStatuses"];
+    assert_eq!(containers[0]["resources"], expected, "{status}");
+    assert_eq!(containers[0]["allocatedResources"], allocated, "{status}");
+    assert_eq!(containers[1]["resources"], Value::Null, "{status}");
+    assert_eq!(status["resources"], of_pod, "{status}");
+    assert_eq!(status["allocatedResources"], allocated_of_pod, "{status}");
+
+    let note = if is_enforced { "" } else { " (not in force)" };
+    let described = podrun.run(["describe", "p"]).ok().stdout;
+    for lines in [
+        format!(
+            "    Limits:\n      cpu:                500m{note}\n      ephemeral-storage:  1G\n"
+        ),
+        format!("      memory:             64Mi{note}\n    Requests:\n"),
+        format!("      cpu:                250m{note}\n      ephemeral-storage:  1G\n"),
+        format!("Resources:\n  Limits:\n    cpu:  1{note}\n  Requests:\n"),
+    ] {
+        assert!(described.contains(&lines), "{lines}\n{described}");
+    }
 }

@@ -261,6 +261,9 @@ impl Pod {
         }
         // While pause makes the namespaces.
         self.cgroup = cgroups::make(&self.plan, self.runtime_dir.as_fd())?;
+        if let Some(cgroup) = &self.cgroup {
+            self.machine.set_in_force(cgroup.in_force());
+        }
         let trees = std::mem::take(&mut self.trees);
         let users = self.users.as_ref().map(|users| &users.namespace);
         sandbox::prepare(&self.plan, &self.places, self.ids, trees, users)?;

@@ -163,6 +163,12 @@ fn pod(record: &PodRecord) -> Result<String, Failure> {
         }
     }
     lines.pair(0, WIDTH, "IP", text(&pod, "/status/podIP"));
+    if let (Some(spec), Some(status)) = (pod.get("spec"), pod.get("status"))
+        && spec.get("resources").is_some()
+    {
+        lines.line(0, "Resources:");
+        resources(&mut lines, 2, spec, status);
+    }
     for (title, spec, statuses) in [
         (
             "Init Containers",
@@ -284,6 +290,7 @@ fn containers(lines: &mut Lines, pod: &Value, title: &str, spec: &str, statuses:
         };
         lines.pair(4, 16, "Ready", ready);
         lines.pair(4, 16, "Restart Count", &plain(status.get("restartCount")));
+        resources(lines, 4, &container, status);
         for (name, field) in [
             ("Liveness", "livenessProbe"),
             ("Readiness", "readinessProbe"),
@@ -317,6 +324,37 @@ fn containers(lines: &mut Lines, pod: &Value, title: &str, spec: &str, statuses:
                 let path = text(mount, "/mountPath");
                 lines.line(6, &format!("{path} from {} ({mode})", text(mount, "/name")));
             }
+        }
+    }
+}
+
+/// The `resources` of a container or of a spec, against those that its status says are in force.
+fn resources(lines: &mut Lines, depth: usize, written: &Value, status: &Value) {
+    for (title, list) in [("Limits", "limits"), ("Requests", "requests")] {
+        let pointer = format!("/resources/{list}");
+        let amounts = written.pointer(&pointer).and_then(Value::as_object);
+        let mut amounts: Vec<_> = amounts.into_iter().flatten().collect();
+        if amounts.is_empty() {
+            continue;
+        }
+        amounts.sort_by_key(|(name, _)| *name);
+        lines.line(depth, &format!("{title}:"));
+        let longest = amounts.iter().map(|(name, _)| name.len()).max();
+        for (name, amount) in amounts {
+            let is_in_force = status
+                .pointer(&pointer)
+                .is_some_and(|it| it.get(name).is_some());
+            // These are for a scheduler to keep free, and there is none.
+            let is_wish =
+                list == "requests" && matches!(name.as_str(), "memory" | "ephemeral-storage");
+            let note = if is_in_force || is_wish {
+                ""
+            } else {
+                " (not in force)"
+            };
+            let width = longest.unwrap_or(0).saturating_add(3);
+            let amount = format!("{}{note}", plain(Some(amount)));
+            lines.pair(depth.saturating_add(2), width, name, &amount);
         }
     }
 }
