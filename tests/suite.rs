@@ -89,6 +89,8 @@ mod limits;
 mod logs;
 #[path = "suite/looking.rs"]
 mod looking;
+#[path = "suite/machine.rs"]
+mod machine;
 #[path = "suite/nginx.rs"]
 mod nginx;
 #[path = "suite/own_users.rs"]

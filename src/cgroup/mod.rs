@@ -1,7 +1,8 @@
 //! Limits of pods and containers, by the kernel's cgroups.
 //!
 //! ```text
-//!  PLACE                       each hierarchy of version 1; in version 2 one that is the user's
+//!  PLACE                       each hierarchy of version 1; in version 2 one that is the user's,
+//!  │                           beneath which systemd may have to bring podrun first
 //!  └─ podrun
 //!     └─ pod<uid>              made by the supervisor, which stays outside; no processes in it
 //!        ├─ container-<name>   made by the container's launcher, which enters it before anything
@@ -14,12 +15,14 @@
 mod find;
 mod marker;
 mod pod;
+mod systemd;
 mod values;
 
 pub use find::{Place, find};
 pub use marker::sweep;
 use pod::remove;
 pub use pod::{CgroupError, PodCgroup};
+pub use systemd::enter_scope;
 pub use values::{Controller, Setting, Version, of_container, of_pod_cgroup};
 
 use crate::plan::PodPlan;

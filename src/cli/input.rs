@@ -31,6 +31,15 @@ pub(crate) fn open_store(global: &Global) -> Result<Store, Failure> {
     Ok(store)
 }
 
+/// The socket of the bus on which this user's systemd is.
+pub(crate) fn user_bus() -> PathBuf {
+    let uid = rustix::process::getuid().as_raw();
+    std::env::var_os("XDG_RUNTIME_DIR")
+        .filter(|directory| !directory.is_empty())
+        .map_or_else(|| PathBuf::from(format!("/run/user/{uid}")), PathBuf::from)
+        .join("bus")
+}
+
 /// `-n`.
 ///
 /// # Errors

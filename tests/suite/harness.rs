@@ -58,6 +58,17 @@ pub(crate) fn mode() -> Mode {
     })
 }
 
+/// Whether this is the machine of `tests/machine/run`, where systemd gives every user who has logged
+/// in cgroups of version 2.
+pub(crate) fn is_in_machine() -> bool {
+    std::env::var_os("PODRUN_TEST_MACHINE").is_some_and(|value| !value.is_empty())
+}
+
+/// Whether limits must be in force.
+pub(crate) fn has_control() -> bool {
+    mode() == Mode::Root || is_in_machine()
+}
+
 fn has_ranges() -> bool {
     let uid = rustix::process::getuid().as_raw().to_string();
     let name = fs::read_to_string("/etc/passwd")
@@ -682,6 +693,17 @@ pub(crate) fn container_with(name: &str, words: &[&str], fields: &Value) -> Valu
     }
     container
 }
+
+/// The test is about those who may make cgroups; for the others there is nothing to say.
+macro_rules! require_control {
+    () => {
+        if !has_control() {
+            eprintln!("not about this user");
+            return;
+        }
+    };
+}
+pub(crate) use require_control;
 
 /// The test is about these users only; for the others there is nothing to say.
 macro_rules! require_mode {

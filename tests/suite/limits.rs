@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::census;
 use crate::harness::{
-    Mode, Podrun, Running, container, container_with, lasting, mode, once, pod, require_mode, until,
+    Mode, Podrun, Running, container, container_with, finish, has_control, lasting, mode, once,
+    pod, require_control, require_mode, until,
 };
 
 /// Whether cgroups are of version 2 alone.
@@ -16,33 +17,40 @@ fn is_unified() -> bool {
 }
 
 /// The pod's cgroup in a controller's hierarchy.
-fn cgroup(controller: &str, uid: &str) -> PathBuf {
-    let place = if is_unified() { "" } else { controller };
+pub(crate) fn cgroup(controller: &str, uid: &str) -> PathBuf {
+    let place = match mode() {
+        Mode::User | Mode::Single => {
+            let user = rustix::process::getuid();
+            format!("user.slice/user-{user}.slice/user@{user}.service")
+        }
+        Mode::Root if is_unified() => String::new(),
+        Mode::Root => controller.to_owned(),
+    };
     Path::new("/sys/fs/cgroup")
         .join(place)
         .join("podrun")
         .join(format!("pod{uid}"))
 }
 
-fn read(directory: &Path, file: &str) -> String {
+pub(crate) fn read(directory: &Path, file: &str) -> String {
     let path = directory.join(file);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     text.trim().to_owned()
 }
 
-fn uid(podrun: &Podrun, name: &str) -> String {
+pub(crate) fn uid(podrun: &Podrun, name: &str) -> String {
     podrun.pod(name)["metadata"]["uid"]
         .as_str()
         .unwrap()
         .to_owned()
 }
 
-fn limited(name: &str, words: &[&str], resources: &Value) -> Value {
+pub(crate) fn limited(name: &str, words: &[&str], resources: &Value) -> Value {
     container_with(name, words, &json!({ "resources": resources }))
 }
 
 #[track_caller]
-fn assert_no_cgroups(uid: &str) {
+pub(crate) fn assert_no_cgroups(uid: &str) {
     for controller in ["cpu", "memory", "pids"] {
         let left = cgroup(controller, uid);
         assert!(!left.exists(), "{} is left", left.display());
@@ -51,7 +59,7 @@ fn assert_no_cgroups(uid: &str) {
 
 #[test]
 fn limits_are_what_the_kernel_enforces_on_all_in_the_container() {
-    require_mode!(Mode::Root);
+    require_control!();
     let podrun = Podrun::new();
     let resources = json!({
         "limits": { "cpu": "500m", "memory": "64Mi" },
@@ -163,7 +171,7 @@ fn what_is_written_for_the_pod_limits_all_of_it_and_containers_without_limits() 
 
 #[test]
 fn a_container_that_uses_up_its_memory_is_told_of_as_such() {
-    require_mode!(Mode::Root);
+    require_control!();
     let podrun = Podrun::new();
     let fields = json!({
         "resources": { "limits": { "memory": "16Mi" } },
@@ -198,7 +206,7 @@ fn a_container_that_uses_up_its_memory_is_told_of_as_such() {
 
 #[test]
 fn a_pod_with_limits_has_an_end_of_its_processes() {
-    require_mode!(Mode::Root);
+    require_control!();
     let podrun = Podrun::new();
     let resources = json!({ "requests": { "cpu": "100m" } });
     let bomb = limited("bomb", &["fork-all"], &resources);
@@ -213,7 +221,7 @@ fn a_pod_with_limits_has_an_end_of_its_processes() {
 
 #[test]
 fn the_next_command_removes_what_a_killed_supervisor_has_left() {
-    require_mode!(Mode::Root);
+    require_control!();
     let podrun = Podrun::new();
     let resources = json!({ "limits": { "memory": "64Mi" } });
     let sleeper = limited("a", &["ready-sleep"], &resources);
@@ -277,6 +285,12 @@ fn who_is_ended_first_follows_from_the_class() {
 fn without_control_one_warning_says_so_and_strict_limits_refuse() {
     require_mode!(Mode::User, Mode::Single);
     let podrun = Podrun::new();
+    // Where systemd could be asked it is not found.
+    let run = |args: &[&str]| {
+        let mut command = podrun.command();
+        command.args(args).env("XDG_RUNTIME_DIR", podrun.scratch());
+        finish(command, b"")
+    };
     let resources = json!({ "limits": { "cpu": "1", "memory": "64Mi" } });
     let manifest = once("p", &[limited("a", &["exit", "0"], &resources)]);
     let path = podrun.manifest("pod", &manifest);
@@ -284,14 +298,13 @@ fn without_control_one_warning_says_so_and_strict_limits_refuse() {
     let of_pod = pod("p", spec, &[container("a", &["exit", "0"])]);
     let of_pod = podrun.manifest("of-pod", &of_pod);
     for (verb, path) in [("up", &path), ("run", &path), ("up", &of_pod)] {
-        podrun
-            .run([verb, "--strict-limits", path])
+        run(&[verb, "--strict-limits", path.as_str()])
             .code(3)
-            .says("error: limits.cpu, limits.memory are not in force")
+            .says("error: limits.cpu, limits.memory are not in force: podrun may not make cgroups")
             .says("hint: ");
         podrun.nothing_left();
     }
-    let output = podrun.run(["up", "--wait=done", &path]).ok();
+    let output = run(&["up", "--wait=done", &path]).ok();
     let warnings = output.stderr.matches("not in force").count();
     assert_eq!(warnings, 1, "{}", output.stderr);
     // What is not asked for is not told of.
@@ -302,7 +315,7 @@ fn without_control_one_warning_says_so_and_strict_limits_refuse() {
 
 #[test]
 fn with_control_nothing_is_said() {
-    require_mode!(Mode::Root);
+    require_control!();
     let podrun = Podrun::new();
     let resources = json!({ "limits": { "cpu": "1", "memory": "64Mi" } });
     let manifest = once("p", &[limited("a", &["exit", "0"], &resources)]);

@@ -6,15 +6,63 @@ use std::path::Path;
 use crate::cgroup;
 use crate::cli::apply::{Change, Prepared, facts};
 use crate::cli::failure::{Failure, INVALID};
-use crate::cli::render;
+use crate::cli::{input, render};
 use crate::plan::PodPlan;
 
-/// What the pods ask for in vain.
-#[derive(Debug, Default)]
-pub(super) struct Unenforced(Vec<&'static str>);
+/// What was found out about cgroups. Without any question it is all that was asked for.
+#[derive(Debug)]
+pub(crate) struct Control<T> {
+    /// What cannot be had, as the asker calls it.
+    pub(crate) missing: Vec<T>,
+    /// Why it cannot.
+    pub(crate) why: String,
+    /// This process is no longer where it was: what it had started is not in the new cgroup.
+    pub(super) has_moved: bool,
+}
 
-impl Unenforced {
-    /// Looks for what these pods ask for and cannot have; with `strict` that is an error.
+impl<T> Default for Control<T> {
+    fn default() -> Self {
+        Self {
+            missing: Vec::new(),
+            why: String::new(),
+            has_moved: false,
+        }
+    }
+}
+
+impl<T> Control<T> {
+    /// Looks for what is missing in the places where podrun may make cgroups. If anything is, an
+    /// ordinary user's systemd is asked for a better place: this process goes there, and what it
+    /// starts from then on is there, too.
+    pub(crate) fn find(missing: impl Fn(&[cgroup::Place]) -> Vec<T>) -> Self {
+        let find = || missing(&cgroup::find().unwrap_or_default());
+        let mut control = Self {
+            missing: find(),
+            ..Self::default()
+        };
+        if control.missing.is_empty() {
+            return control;
+        }
+        "podrun may not make cgroups with these controllers".clone_into(&mut control.why);
+        if !rustix::process::geteuid().is_root() {
+            match cgroup::enter_scope(&input::user_bus()) {
+                Ok(()) => {
+                    control.has_moved = true;
+                    control.missing = find();
+                }
+                Err(error) => {
+                    let refused = format!(", and no systemd can be asked for them ({error})");
+                    control.why.push_str(&refused);
+                }
+            }
+        }
+        control
+    }
+}
+
+impl Control<&'static str> {
+    /// Finds out for these pods, which may ask for nothing; with `strict` it is an error if
+    /// anything is missing.
     ///
     /// # Errors
     /// With `strict`, the limits and what would mend it.
@@ -22,18 +70,20 @@ impl Unenforced {
         if !pods.iter().any(PodPlan::is_limited) {
             return Ok(Self::default());
         }
-        let places = cgroup::find().unwrap_or_default();
-        let found = Self(cgroup::not_in_force(&places, pods));
-        if strict && !found.0.is_empty() {
-            return Err(Failure::with_code(INVALID, found.sentence()).hinted(mend()));
+        let control = Self::find(|places| cgroup::not_in_force(places, pods));
+        if strict && !control.missing.is_empty() {
+            return Err(Failure::with_code(INVALID, control.sentence()).hinted(mend()));
         }
-        Ok(found)
+        Ok(control)
     }
 
     fn sentence(&self) -> String {
-        let verb = if self.0.len() == 1 { "is" } else { "are" };
-        let why = "podrun may not make cgroups with these controllers";
-        format!("{} {verb} not in force: {why}", self.0.join(", "))
+        let are = if self.missing.len() == 1 { "is" } else { "are" };
+        format!(
+            "{} {are} not in force: {}",
+            self.missing.join(", "),
+            self.why
+        )
     }
 }
 
@@ -44,7 +94,8 @@ pub(crate) fn mend() -> &'static str {
     } else if rustix::process::geteuid().is_root() {
         "let /sys/fs/cgroup be writable here"
     } else {
-        "begin the command with `systemd-run --user --scope -p Delegate=yes`"
+        "use root, or a login where systemd runs for the user and `user@.service` delegates these \
+         controllers"
     }
 }
 
@@ -63,8 +114,8 @@ impl Prepared {
 
     /// Says once which limits are not in force.
     pub(super) fn warn_about_limits(&self) {
-        if !self.unenforced.0.is_empty() {
-            render::warn(&format!("{}; {}", self.unenforced.sentence(), mend()));
+        if !self.control.missing.is_empty() {
+            render::warn(&format!("{}; {}", self.control.sentence(), mend()));
         }
     }
 }

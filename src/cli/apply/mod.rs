@@ -22,7 +22,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 
 use crate::cli::apply::filters::Filters;
 use crate::cli::apply::launch::{Fleet, Interrupts, Reserved};
-use crate::cli::apply::limits::Unenforced;
+use crate::cli::apply::limits::Control;
 use crate::cli::apply::storage::Storage;
 use crate::cli::failure::{Failure, INVALID};
 use crate::cli::options::{Global, Input};
@@ -73,7 +73,7 @@ pub(crate) struct Prepared {
     publish: Vec<PublishedPort>,
     back_off: plan::BackOff,
     filters: Filters,
-    unenforced: Unenforced,
+    control: Control<&'static str>,
 }
 
 /// Reads, checks and resolves: after this only the machine can say no.
@@ -115,7 +115,7 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
         images: BTreeMap::new(),
         publish,
         back_off,
-        unenforced: Unenforced::default(),
+        control: Control::default(),
     };
     let needed = prepared
         .pods
@@ -132,7 +132,7 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
         options.pull,
     )?;
     // Once before anything exists; the real plans differ in uid and address only.
-    prepared.unenforced = Unenforced::of(&prepared.trial_plans()?, options.strict_limits)?;
+    prepared.control = Control::of(&prepared.trial_plans()?, options.strict_limits)?;
     Ok(prepared)
 }
 
@@ -381,6 +381,8 @@ impl Prepared {
         ahead: Option<Ahead>,
     ) -> Result<Fleet, Failure> {
         let runtime_dir = self.store.open_runtime_dir().map_err(Failure::internal)?;
+        // Its cgroup is the one that this process has left.
+        let ahead = ahead.filter(|_| !self.control.has_moved);
         Fleet::start(&self.ids, reserved, &runtime_dir, interrupts, ahead)
             .inspect_err(|_| self.undo_storage())
     }

@@ -1,7 +1,7 @@
 //! `podrun doctor`: every assumption about the machine, and what mends it.
 
-use crate::cgroup::{self, Controller};
-use crate::cli::apply::limits;
+use crate::cgroup::Controller;
+use crate::cli::apply::limits::{self, Control};
 use crate::cli::failure::{FAILED, Failure};
 use crate::cli::options::Global;
 use crate::cli::{input, render};
@@ -158,22 +158,24 @@ fn ports(ids: &IdMap) -> Outcome {
 }
 
 fn cgroups() -> Outcome {
-    let places = cgroup::find().unwrap_or_default();
-    let has = |controller: &Controller| {
-        places
-            .iter()
-            .any(|place| place.controllers.contains(controller))
-    };
-    let (found, missing): (Vec<_>, Vec<_>) = Controller::ALL.into_iter().partition(has);
-    let names = |list: Vec<Controller>| {
-        let names: Vec<_> = list.into_iter().map(Controller::name).collect();
+    let control = Control::find(|places| {
+        let mut missing = Controller::ALL.to_vec();
+        missing.retain(|controller| !places.iter().any(|it| it.controllers.contains(controller)));
+        missing
+    });
+    let names = |list: &[Controller]| {
+        let names: Vec<_> = list.iter().map(|one| one.name()).collect();
         names.join(", ")
     };
-    if missing.is_empty() {
-        return Outcome::Pass(format!("limits are in force ({})", names(found)));
+    if control.missing.is_empty() {
+        return Outcome::Pass(format!("limits are in force ({})", names(&Controller::ALL)));
     }
     Outcome::Limited(
-        format!("no limits by {} are in force", names(missing)),
+        format!(
+            "no limits by {} are in force: {}",
+            names(&control.missing),
+            control.why
+        ),
         limits::mend().to_owned(),
     )
 }
