@@ -1,10 +1,12 @@
 //! The cgroups of one pod.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 
 use crate::cgroup::marker::Marker;
@@ -190,8 +192,22 @@ impl PodCgroup {
         Some((version, std::fs::read_to_string(path).ok()?))
     }
 
-    /// Removes the pod's cgroups, in which nothing may run any more, and those of all pods if it
-    /// was the last.
+    /// Kills what runs in a container's cgroup, where the kernel can do that at a stroke (version 2,
+    /// Linux 5.14): nothing that forks meanwhile gets away. Elsewhere nothing happens.
+    pub fn kill_container(&self, container: &str) {
+        for group in &self.groups {
+            kill(&group.container(container));
+        }
+    }
+
+    /// The same for the whole pod.
+    pub fn kill(&self) {
+        for group in &self.groups {
+            kill(&group.directory);
+        }
+    }
+
+    /// Removes the pod's cgroups, and those of all pods if it was the last.
     pub fn remove(&self) {
         let mut is_gone = true;
         for group in &self.groups {
@@ -287,9 +303,39 @@ fn write(path: &Path, text: &str) -> Result<(), CgroupError> {
     })
 }
 
-/// Removes a pod's cgroup with those of its containers, and the one of all pods if it is empty;
-/// false if something is in it.
+/// True where the kernel does it (see [`PodCgroup::kill_container`]).
+fn kill(directory: &Path) -> bool {
+    write(&directory.join("cgroup.kill"), "1").is_ok()
+}
+
+/// Waits until what was killed is gone, as long as it may take on a machine that is busy.
+fn wait_until_empty(directory: &Path) -> io::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
+    let mut events = File::open(directory.join("cgroup.events"))?;
+    loop {
+        let mut text = String::new();
+        events.rewind()?;
+        events.read_to_string(&mut text)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if count(&text, "populated") == Some(0) || left.is_zero() {
+            return Ok(());
+        }
+        // The file has changed since it was read.
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout))?;
+    }
+}
+
+/// Removes a pod's cgroup with those of its containers, and the one of all pods if it is empty.
+/// What still runs in it is killed where the kernel does that; false if something is left.
 pub(super) fn remove(directory: &Path) -> bool {
+    if kill(directory) {
+        wait_until_empty(directory).ok();
+    }
     let Ok(entries) = std::fs::read_dir(directory) else {
         return true;
     };

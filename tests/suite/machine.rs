@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::census;
+use crate::census::{self, Process};
 use crate::harness::{
-    Mode, Podrun, binary, container, finish, lasting, mode, once, require_mode, until,
+    Mode, Podrun, binary, container, finish, lasting, mode, once, pod, require_mode, until,
 };
 use crate::limits::{assert_no_cgroups, cgroup, limited, read, uid};
 
@@ -115,4 +116,83 @@ fn a_container_sees_its_own_cgroup_and_cannot_write_to_it() {
     assert!(output.stdout.contains("67108864\n"), "{}", output.stdout);
     // EROFS
     assert!(output.stdout.contains("30\n"), "{}", output.stdout);
+}
+
+/// The processes of a container, those that its supervisor waits for first.
+fn processes_in(podrun: &Podrun, container: &str) -> (Vec<Process>, Vec<Process>) {
+    let supervisor = census::supervisors(&podrun.root())[0];
+    let all = podrun.processes().into_iter();
+    let inside = all.filter(|one| cgroup_of(one.pid).ends_with(&format!("/container-{container}")));
+    inside.partition(|one| one.parent == supervisor)
+}
+
+#[test]
+#[ignore = "in the machine of tests/machine/run"]
+fn a_container_that_ends_leaves_nothing_in_the_namespace_it_shares() {
+    let podrun = Podrun::new();
+    let spec = json!({ "shareProcessNamespace": true, "restartPolicy": "Never" });
+    let resources = json!({ "limits": { "memory": "64Mi" } });
+    let containers = [
+        limited("a", &["daemonise"], &resources),
+        container("b", &["ready-sleep"]),
+    ];
+    podrun.up(&pod("p", spec, &containers)).ok();
+    podrun.wait_for_log("p", "a", "daemon");
+    let (first, daemon) = processes_in(&podrun, "a");
+    assert_eq!((first.len(), daemon.len()), (1, 1));
+    first[0].kill();
+    census::assert_all_end(&daemon);
+    podrun.until_status("p", "has the container's end", |status| {
+        status["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 137
+            && status["containerStatuses"][1]["ready"] == true
+    });
+}
+
+#[test]
+#[ignore = "in the machine of tests/machine/run"]
+fn what_a_killed_supervisor_leaves_in_the_hosts_pid_namespace_is_ended_by_the_next_command() {
+    let podrun = Podrun::new();
+    let spec = json!({ "hostPID": true });
+    let resources = json!({ "limits": { "memory": "64Mi" } });
+    let daemon = limited("a", &["daemonise"], &resources);
+    podrun.up(&pod("p", spec, &[daemon])).ok();
+    podrun.wait_for_log("p", "a", "daemon");
+    let (_, daemon) = processes_in(&podrun, "a");
+    let uid = uid(&podrun, "p");
+    let pid = census::supervisors(&podrun.root())[0];
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    podrun.run(["ps"]).ok();
+    census::assert_all_end(&daemon);
+    assert_no_cgroups(&uid);
+}
+
+#[test]
+#[ignore = "in the machine of tests/machine/run"]
+fn a_pod_whose_supervisor_had_to_be_killed_leaves_no_cgroup() {
+    let podrun = Podrun::new();
+    let resources = json!({ "limits": { "memory": "64Mi" } });
+    let sleeper = limited("a", &["ready-sleep"], &resources);
+    podrun.up(&lasting("p", &[sleeper])).ok();
+    let uid = uid(&podrun, "p");
+    let pid = census::supervisors(&podrun.root())[0];
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::STOP).unwrap();
+    podrun.run(["rm", "--force", "p"]).ok();
+    assert_no_cgroups(&uid);
+    podrun.nothing_left();
+}
+
+#[test]
+#[ignore = "in the machine of tests/machine/run"]
+fn a_container_one_of_whose_processes_uses_up_its_memory_is_ended_as_a_whole() {
+    let podrun = Podrun::new();
+    let spec = json!({ "restartPolicy": "Never" });
+    let resources = json!({ "limits": { "memory": "32Mi" } });
+    let sleeper = limited("a", &["ready-sleep"], &resources);
+    podrun.up(&pod("p", spec, &[sleeper])).ok();
+    let hog = ["exec", "p", "--", "/probe", "hog", "64"];
+    podrun.run(hog).code(137);
+    let pod = podrun.until_phase("p", "Failed");
+    let ended = &pod["containerStatuses"][0]["state"]["terminated"];
+    assert_eq!(ended["reason"], "OOMKilled", "{ended}");
+    assert_eq!(ended["exitCode"], 137, "{ended}");
 }

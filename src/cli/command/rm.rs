@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::cgroup;
 use crate::cli::apply::storage;
 use crate::cli::failure::{Failure, NOT_FOUND};
 use crate::cli::options::{Down, Global, Removal, Rm, Validation};
@@ -285,6 +286,7 @@ fn finish(
     // The supervisor has removed everything, unless it was killed.
     if let Ok(runtime_dir) = store.open_runtime_dir() {
         control_socket::remove(runtime_dir.as_fd(), &pod.record.uid);
+        cgroup::sweep(runtime_dir).ok();
     }
     let Err(error) = pod.dir.remove() else {
         return Ok(());

@@ -222,12 +222,15 @@ impl Pod {
         let Some(live) = self.containers.remove(&index) else {
             return;
         };
-        // The kernel has ended what else ran in it, unless the pod's containers share one pid
-        // namespace.
-        self.kill_commands(|session| session.container == index);
         let Ok(container) = usize::try_from(index) else {
             return;
         };
+        // The kernel has ended what else ran in it, unless the pod's containers share one pid
+        // namespace: then it is what the cgroup has, where there is one that can be killed.
+        self.kill_commands(|session| session.container == index);
+        if let (Some(plan), Some(cgroup)) = (self.machine.container(container), &self.cgroup) {
+            cgroup.kill_container(plan.name.as_str());
+        }
         self.forget_checks(container);
         let last_words = self.machine.container(container).map(|plan| LastWords {
             plan,

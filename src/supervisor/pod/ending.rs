@@ -64,7 +64,11 @@ impl Pod {
             self.watch.remove(&pause.pidfd);
             pause.end();
         }
-        // With `hostPID` nothing else ends what the containers have left.
+        // With `hostPID` nothing else ends what the containers have left. Where the kernel kills a
+        // cgroup as a whole, what forks meanwhile is not looked for one by one.
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill();
+        }
         children::end_all_children();
         if let Some(cgroup) = self.cgroup.take() {
             cgroup.remove();
