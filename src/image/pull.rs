@@ -7,11 +7,14 @@ use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::auth::Credential;
 use super::oci::{Config, Descriptor, Parsed, choose, parse};
+use super::pull_secret::credentials_of;
 use super::registry::Registry;
 use super::store::LayerUnpacker;
 use super::{
-    CredentialFiles, Digest, Hasher, Image, ImageError, ImageStore, Progress, Reference, Registries,
+    CredentialFiles, Digest, Hasher, Image, ImageError, ImageStore, Progress, PullSecret,
+    Reference, Registries,
 };
 
 /// How many layers are fetched at once.
@@ -25,8 +28,10 @@ const ATTEMPTS: usize = 5;
 pub struct PullConfig {
     /// `registries.conf`
     pub registries: Registries,
-    /// Credentials.
+    /// Credentials of the user's.
     pub credentials: CredentialFiles,
+    /// Credentials that come before them.
+    pub secrets: Vec<PullSecret>,
 }
 
 /// Pulls an image and gives it its name.
@@ -46,14 +51,21 @@ pub fn pull(
             verb: "pull",
         });
     }
+    let credentials = credentials(config, reference)?;
     let mut last = None;
     for endpoint in config.registries.endpoints(reference)? {
-        let pulled = Registry::connect(endpoint, reference, &config.credentials)
-            .and_then(|registry| from_registry(store, reference, &registry, unpacker, progress));
-        match pulled {
-            Ok(image) => return Ok(image),
-            // A mirror may not have it; the registry itself comes last and its word counts.
-            Err(error) => last = Some(error),
+        for credential in &credentials {
+            let registry = Registry::connect(endpoint.clone(), reference, credential.clone());
+            let pulled = from_registry(store, reference, &registry, unpacker, progress);
+            let is_denied = matches!(pulled, Err(ImageError::Denied { .. }));
+            match pulled {
+                Ok(image) => return Ok(image),
+                // A mirror may not have it; the registry itself comes last and its word counts.
+                Err(error) => last = Some(error),
+            }
+            if !is_denied {
+                break;
+            }
         }
     }
     Err(last.unwrap_or_else(|| ImageError::NotFound {
@@ -61,6 +73,24 @@ pub fn pull(
         why: "no registry is configured for it".to_owned(),
         hint: None,
     }))
+}
+
+/// What a registry is asked with, one after the other: the Secrets', then the user's own; as nobody
+/// where there is neither.
+fn credentials(
+    config: &PullConfig,
+    reference: &Reference,
+) -> Result<Vec<Option<Credential>>, ImageError> {
+    let (domain, path) = (reference.domain(), reference.path());
+    let mut all: Vec<Option<Credential>> = credentials_of(&config.secrets, domain, path)
+        .into_iter()
+        .map(Some)
+        .collect();
+    let own = config.credentials.find(domain, path)?;
+    if own.is_some() || all.is_empty() {
+        all.push(own);
+    }
+    Ok(all)
 }
 
 fn from_registry(

@@ -97,6 +97,23 @@ pub(super) fn check(
                 );
             }
         }
+        for (known, key) in [
+            ("kubernetes.io/dockerconfigjson", ".dockerconfigjson"),
+            ("kubernetes.io/dockercfg", ".dockercfg"),
+        ] {
+            let content = value.get("data").and_then(|data| data.get(key));
+            let content = content.filter(|_| known == secret_type);
+            if let Some(why) = content.and_then(Value::as_str).and_then(not_json) {
+                let plain = format!("stringData.{key}");
+                let is_plain = places.places.contains_key(&plain);
+                let path = if is_plain {
+                    plain
+                } else {
+                    format!("data.{key}")
+                };
+                say(&path, why, None);
+            }
+        }
         if let Value::Object(object) = &mut value {
             object.insert("type".to_owned(), Value::String(secret_type));
         }
@@ -133,6 +150,23 @@ fn decoded_length(text: &str) -> Option<usize> {
         .filter(|byte| !matches!(byte, b'\n' | b'\r'))
         .collect();
     BASE64_STANDARD.decode(digits).ok().map(|bytes| bytes.len())
+}
+
+/// Why this base64 stands for no JSON object; never in the parser's words, which quote.
+fn not_json(text: &str) -> Option<String> {
+    let digits: Vec<u8> = text
+        .bytes()
+        .filter(|byte| !matches!(byte, b'\n' | b'\r'))
+        .collect();
+    let bytes = BASE64_STANDARD.decode(digits).ok()?;
+    match serde_json::from_slice::<Map<String, Value>>(&bytes) {
+        Ok(_) => None,
+        Err(error) => Some(format!(
+            "is not a JSON object: line {}, column {}",
+            error.line(),
+            error.column()
+        )),
+    }
 }
 
 /// `stringData` wins over `data` and is never shown.

@@ -141,7 +141,7 @@ const POD_SPEC: &[Field] = &[
         "may not be in a manifest (the API server refuses it, too)",
         None,
     ),
-    not_yet("imagePullSecrets"),
+    works("imagePullSecrets", Kind::List(&Kind::Object(NAME))),
     not_yet("subdomain"),
     not_yet("setHostnameAsFQDN"),
     not_yet("hostnameOverride"),
@@ -167,7 +167,7 @@ const POD_SPEC: &[Field] = &[
     refused("resourceClaims", "needs a device driver of a cluster", None),
     Field {
         name: "os",
-        verdict: Verdict::Works(Kind::Object(&[works("name", Kind::Text)])),
+        verdict: Verdict::Works(Kind::Object(NAME)),
         default: None,
     },
     note("nodeSelector", SCHEDULER),
@@ -208,6 +208,9 @@ const POD_SPEC: &[Field] = &[
         "has no effect: no token is mounted",
     ),
 ];
+
+/// Of an operating system and of an object of the same namespace.
+const NAME: &[Field] = &[works("name", Kind::Text)];
 
 const HOST_ALIAS: &[Field] = &[
     works("ip", Kind::Text),

@@ -6,10 +6,10 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::forge;
-use crate::harness::{Podrun, once, program};
+use crate::harness::{Podrun, documents, once, program};
 use crate::registry::{Registry, Transport, configure};
 
 /// The user of the registry, with the hash of the password (`htpasswd -B`).
@@ -168,4 +168,107 @@ fn an_image_that_is_not_there_is_said_so() {
     assert_ne!(output.code, 0);
     assert!(output.stderr.contains(&image), "{}", output.stderr);
     assert_eq!(podrun.run(["image", "ls", "-o", "name"]).stdout, "");
+}
+
+/// A registry behind a password, with one image.
+fn locked(podrun: &Podrun) -> (Registry, String) {
+    let users = podrun.files().join("htpasswd");
+    fs::write(&users, HTPASSWD).unwrap();
+    let auth = format!(
+        "auth:\n  htpasswd:\n    realm: test\n    path: {}",
+        users.display()
+    );
+    let registry = Registry::start(&podrun.files(), &auth);
+    registry.allow_plain_http(podrun);
+    let credentials = format!("--dest-creds={CREDENTIALS}");
+    let archive = archive(podrun);
+    let image = registry.push(&archive, "locked:1", Transport::Oci, &[&credentials]);
+    (registry, image)
+}
+
+fn secret(name: &str, kind: &str, key: &str, content: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "type": kind,
+        "stringData": { key: content },
+    })
+}
+
+fn pulling(image: &str, secrets: &[&str]) -> Value {
+    let container = json!({ "name": "a", "image": image, "command": ["/probe", "echo", "pulled"] });
+    let mut pod = once("pulling", &[container]);
+    let secrets: Vec<Value> = secrets.iter().map(|name| json!({ "name": name })).collect();
+    pod["spec"]["imagePullSecrets"] = secrets.into();
+    pod
+}
+
+#[test]
+fn images_are_pulled_with_the_secrets_of_the_pod() {
+    require_registry!();
+    let podrun = Podrun::empty();
+    let (registry, image) = locked(&podrun);
+    let host = format!("127.0.0.1:{}", registry.port);
+    // Base64 of the credentials, and of others.
+    let right = json!({ &host: { "auth": "Y2k6b3BlbiBzZXNhbWU=" } });
+    let wrong = json!({ &host: { "username": "ci", "password": "wrong-password" } });
+    let config = |auths: &Value| json!({ "auths": auths }).to_string();
+    let (new, old) = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg");
+    let forms = [
+        secret("right", new, ".dockerconfigjson", &config(&right)),
+        secret("right", old, ".dockercfg", &right.to_string()),
+    ];
+    // What does not work is passed over, and so is the user's own file.
+    let docker = podrun.scratch().join("home/.docker");
+    fs::create_dir(&docker).unwrap();
+    fs::write(docker.join("config.json"), config(&wrong)).unwrap();
+    for form in forms {
+        let wrong = secret("wrong", new, ".dockerconfigjson", &config(&wrong));
+        let all = [wrong, form, pulling(&image, &["wrong", "right"])];
+        let path = podrun.manifest_text("all.yaml", &documents(&all));
+        let output = podrun.run(["run", &path]).ok();
+        assert!(output.stdout.contains("pulled"), "{}", output.stdout);
+        assert!(!output.stderr.contains("sesame"), "{}", output.stderr);
+        podrun.run(["image", "rm", &image]).ok();
+        podrun
+            .run(["rm", "--ignore-not-found", "secret/right", "secret/wrong"])
+            .ok();
+    }
+    // From the store.
+    let stored = secret("right", new, ".dockerconfigjson", &config(&right));
+    podrun.run(["up", &podrun.manifest("secret", &stored)]).ok();
+    podrun.run_pod(&pulling(&image, &["right"])).ok();
+}
+
+#[test]
+fn secrets_that_are_no_credentials_are_told_with_their_place() {
+    require_registry!();
+    let podrun = Podrun::empty();
+    let (_registry, image) = locked(&podrun);
+    let missing = podrun.up(&pulling(&image, &["nowhere"])).code(1);
+    let missing = missing
+        .says("FailedToRetrieveImagePullSecret")
+        .says("(nowhere)");
+    missing.says("ErrImagePull");
+    let new = "kubernetes.io/dockerconfigjson";
+    let bad = json!({ "auths": { "h": { "auth": "open-sesame!" } } }).to_string();
+    for (secret, words) in [
+        (
+            secret("s", "Opaque", ".dockerconfigjson", "{}"),
+            "spec.imagePullSecrets[0].name: secret `s` is of type Opaque",
+        ),
+        (
+            secret("s", new, ".dockerconfigjson", &bad),
+            "`auth` in entry 1 of auths is not base64 of `user:password`",
+        ),
+        (
+            secret("s", new, ".dockerconfigjson", "{\"auths\": open-sesame"),
+            "stringData..dockerconfigjson: is not a JSON object: line 1, column 11",
+        ),
+    ] {
+        let path = podrun.manifest_text("all.yaml", &documents(&[secret, pulling(&image, &["s"])]));
+        let output = podrun.run(["up", &path]).code(3);
+        assert!(!output.stderr.contains("sesame"), "{}", output.stderr);
+        let said = output.stderr.replace('\n', " ");
+        assert!(said.contains(words), "{words}\n{}", output.stderr);
+    }
+    podrun.nothing_left();
 }

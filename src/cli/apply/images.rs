@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use crate::cli::command::image;
 use crate::cli::failure::{Failure, INVALID};
 use crate::cli::options::Pull;
-use crate::image::{ImageStore, Reference};
+use crate::image::{ImageStore, PullSecret, Reference};
 use crate::plan::PresentImage;
 use crate::runtime::idmap::IdMap;
 
@@ -19,27 +19,33 @@ pub(crate) struct Wanted {
     written: String,
     /// When it is pulled.
     policy: Option<String>,
+    /// What it is pulled with besides the user's own credentials.
+    secrets: Vec<PullSecret>,
 }
 
 impl Wanted {
     /// The image of a container.
-    pub(crate) fn of_container(container: &Container) -> Self {
+    pub(crate) fn of_container(container: &Container, secrets: &[PullSecret]) -> Self {
         Self {
+            secrets: secrets.to_vec(),
             written: container.image.clone().unwrap_or_default(),
             policy: container.image_pull_policy.clone(),
         }
     }
 
     /// The images of a Pod: those of its containers, then those of its volumes.
-    pub(crate) fn of_pod(spec: &PodSpec) -> impl Iterator<Item = Self> {
+    pub(crate) fn of_pod(spec: &PodSpec, secrets: &[PullSecret]) -> impl Iterator<Item = Self> {
         let inits = spec.init_containers.iter().flatten();
-        let containers = inits.chain(&spec.containers).map(Self::of_container);
+        let containers = inits
+            .chain(&spec.containers)
+            .map(|container| Self::of_container(container, secrets));
         let volumes = spec.volumes.iter().flatten();
         containers.chain(volumes.filter_map(|volume| {
             let image = volume.image.as_ref()?;
             Some(Self {
                 written: image.reference.clone().unwrap_or_default(),
                 policy: image.pull_policy.clone(),
+                secrets: secrets.to_vec(),
             })
         }))
     }
@@ -57,7 +63,12 @@ pub(crate) fn all_present(
 ) -> Result<BTreeMap<String, PresentImage>, Failure> {
     let mut present: BTreeMap<String, PresentImage> = BTreeMap::new();
     let mut store = None;
-    for Wanted { written, policy } in wanted {
+    for Wanted {
+        written,
+        policy,
+        secrets,
+    } in wanted
+    {
         if present.contains_key(&written) {
             continue;
         }
@@ -89,7 +100,7 @@ pub(crate) fn all_present(
                 .hinted(format!("pull it: `podrun image pull {written}`")));
             }
             ("IfNotPresent" | "Never", Some(image)) => image,
-            _ => image::pull(store, ids, &reference)?,
+            _ => image::pull(store, ids, &reference, secrets)?,
         };
         present.insert(written, image.present());
     }

@@ -12,6 +12,7 @@ pub(crate) mod limits;
 mod notes;
 mod objects;
 mod ports;
+pub(crate) mod pull_secrets;
 pub(crate) mod storage;
 pub(crate) mod update;
 
@@ -121,14 +122,16 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
         .pods
         .iter()
         .filter(|(_, change)| *change != Change::Keep);
-    let wanted = needed.flat_map(|(wanted, _)| {
-        let spec = wanted.checked.pod.spec.iter();
-        spec.flat_map(images::Wanted::of_pod)
-    });
+    let mut wanted = Vec::new();
+    for (pod, _) in needed {
+        let secrets = prepared.pull_secrets(pod)?;
+        let spec = pod.checked.pod.spec.iter();
+        wanted.extend(spec.flat_map(|spec| images::Wanted::of_pod(spec, &secrets)));
+    }
     prepared.images = images::all_present(
         prepared.store.data_dir(),
         &prepared.ids,
-        wanted,
+        wanted.into_iter(),
         options.pull,
     )?;
     // Once before anything exists; the real plans differ in uid and address only.

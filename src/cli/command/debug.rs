@@ -6,13 +6,13 @@ use std::net::Ipv4Addr;
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
 
 use crate::cli::apply::filters::Filters;
-use crate::cli::apply::{facts, images, update};
+use crate::cli::apply::{facts, images, pull_secrets, update};
 use crate::cli::command::exec_streams::Streams;
 use crate::cli::command::{attach, get, restart};
 use crate::cli::failure::{Failure, INVALID, NOT_FOUND};
 use crate::cli::options::{Debug, Global};
 use crate::cli::{input, render};
-use crate::names::ContainerName;
+use crate::names::{ContainerName, ObjectKind};
 use crate::plan::{self, ContainerPlan, PresentImage};
 use crate::runtime::idmap::IdMap;
 use crate::store::{PodRecord, Store};
@@ -125,11 +125,21 @@ fn plan_container(
         }
     };
     let ids = IdMap::of_this_user();
-    let containers = std::iter::once(images::Wanted::of_container(container));
-    let images: BTreeMap<String, PresentImage> =
-        images::all_present(store.data_dir(), &ids, containers, None)?;
     let value = pod.dir.read_pod().unwrap_or_default();
     let written: Pod = serde_json::from_value(value).map_err(Failure::internal)?;
+    let secrets = match &written.spec {
+        None => Vec::new(),
+        Some(spec) => pull_secrets::read(pod.record.name.as_str(), spec, |name| {
+            let stored = store.object(ObjectKind::Secret, &pod.record.namespace, name);
+            Ok(stored
+                .map_err(Failure::internal)?
+                .map(|object| object.value))
+        })
+        .map_err(|(_, failure)| failure)?,
+    };
+    let containers = std::iter::once(images::Wanted::of_container(container, &secrets));
+    let images: BTreeMap<String, PresentImage> =
+        images::all_present(store.data_dir(), &ids, containers, None)?;
     let host = plan::HostFacts {
         pod_address: pod.record.address.unwrap_or(Ipv4Addr::UNSPECIFIED),
         ..facts::host_facts(store.state_dir(), ids.id_count())

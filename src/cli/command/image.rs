@@ -15,7 +15,7 @@ use crate::cli::render::table::table;
 use crate::cli::{input, render};
 use crate::image::{
     self, ConfigChanges, CredentialFiles, Digest, ImageError, ImageStore, Progress, PullConfig,
-    Reference, Registries,
+    PullSecret, Reference, Registries,
 };
 use crate::lifecycle::kubectl::human_duration;
 use crate::plan::ImageConfig;
@@ -34,7 +34,7 @@ pub(crate) fn run(global: &Global, options: &Image) -> Result<u8, Failure> {
         ImageCommand::Pull { images: names } => {
             for name in names {
                 let reference = parse(name)?;
-                let image = pull(&images, &ids, &reference)?;
+                let image = pull(&images, &ids, &reference, Vec::new())?;
                 render::line(&format!("{}@{}", reference.repository(), image.digest))?;
             }
         }
@@ -161,8 +161,12 @@ pub(crate) fn pull(
     store: &ImageStore,
     ids: &IdMap,
     reference: &Reference,
+    secrets: Vec<PullSecret>,
 ) -> Result<image::Image, Failure> {
-    let config = pull_config()?;
+    let config = PullConfig {
+        secrets,
+        ..pull_config()?
+    };
     let progress = Shown::new(reference);
     let pulled = image::pull(store, reference, &config, &Unpacker(ids), &progress);
     progress.end();
@@ -208,6 +212,7 @@ fn pull_config() -> Result<PullConfig, Failure> {
     Ok(PullConfig {
         registries,
         credentials: CredentialFiles(credentials),
+        secrets: Vec::new(),
     })
 }
 

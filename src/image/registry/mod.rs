@@ -14,7 +14,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body};
 
-use super::auth::{Credential, CredentialFiles};
+use super::auth::Credential;
 use super::oci::{DOCKER_LIST, DOCKER_MANIFEST, MAX_DOCUMENT, OCI_INDEX, OCI_MANIFEST};
 use super::registries::Endpoint;
 use super::{Digest, ImageError, Reference, escape};
@@ -123,10 +123,9 @@ impl Registry {
     pub(super) fn connect(
         endpoint: Endpoint,
         reference: &Reference,
-        credentials: &CredentialFiles,
-    ) -> Result<Self, ImageError> {
+        credential: Option<Credential>,
+    ) -> Self {
         let may_be_plain = endpoint.insecure || is_loopback(&endpoint.host);
-        let credential = credentials.find(reference.domain(), reference.path())?;
         let mut registry = Self {
             agent: agent(&endpoint, "https"),
             scheme: "https",
@@ -139,7 +138,7 @@ impl Registry {
             registry.scheme = "http";
             registry.agent = agent(&registry.endpoint, "http");
         }
-        Ok(registry)
+        registry
     }
 
     fn failed(&self, why: impl AsRef<str>) -> ImageError {
