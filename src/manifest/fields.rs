@@ -432,7 +432,7 @@ const KEY_TO_PATH: &[Field] = &[
     works("key", Kind::Text),
     works("path", Kind::Text),
     works("mode", Kind::Int32),
-    not_yet("user"),
+    works("user", Kind::Int),
 ];
 
 const DOWNWARD_FILE: &[Field] = &[
@@ -440,7 +440,7 @@ const DOWNWARD_FILE: &[Field] = &[
     works("fieldRef", Kind::Object(FIELD_REF)),
     works("resourceFieldRef", Kind::Object(RESOURCE_REF)),
     works("mode", Kind::Int32),
-    not_yet("user"),
+    works("user", Kind::Int),
 ];
 
 const PROJECTED_OBJECT: &[Field] = &[
@@ -494,7 +494,7 @@ const VOLUME: &[Field] = &[
             works("items", Kind::List(&Kind::Object(KEY_TO_PATH))),
             works("defaultMode", Kind::Int32),
             works("optional", Kind::Bool),
-            not_yet("defaultUser"),
+            works("defaultUser", Kind::Int),
         ]),
     ),
     works(
@@ -504,7 +504,7 @@ const VOLUME: &[Field] = &[
             works("items", Kind::List(&Kind::Object(KEY_TO_PATH))),
             works("defaultMode", Kind::Int32),
             works("optional", Kind::Bool),
-            not_yet("defaultUser"),
+            works("defaultUser", Kind::Int),
         ]),
     ),
     works(
@@ -512,7 +512,7 @@ const VOLUME: &[Field] = &[
         Kind::Object(&[
             works("items", Kind::List(&Kind::Object(DOWNWARD_FILE))),
             works("defaultMode", Kind::Int32),
-            not_yet("defaultUser"),
+            works("defaultUser", Kind::Int),
         ]),
     ),
     works(
@@ -520,7 +520,7 @@ const VOLUME: &[Field] = &[
         Kind::Object(&[
             works("sources", Kind::List(&Kind::Object(PROJECTION))),
             works("defaultMode", Kind::Int32),
-            not_yet("defaultUser"),
+            works("defaultUser", Kind::Int),
         ]),
     ),
     works(

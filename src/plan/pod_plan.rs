@@ -206,6 +206,8 @@ pub struct ProjectedFile {
     pub path: String,
     /// Its permission bits, whatever the umask is.
     pub mode: u32,
+    /// Whose it is; root's where nothing is said.
+    pub user: Option<u32>,
     /// What is in it.
     pub content: FileContent,
 }

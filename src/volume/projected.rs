@@ -17,7 +17,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use jiff::Timestamp;
-use rustix::fs::{Dir, Mode, OFlags};
+use rustix::fs::{Dir, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use super::group::{self, Access};
@@ -150,6 +150,9 @@ fn write_file(
     )?;
     rustix::fs::fchmod(&opened, Mode::from_raw_mode(file.mode))?;
     give(opened.as_fd(), gid)?;
+    if let Some(user) = file.user {
+        rustix::fs::fchown(&opened, Some(Uid::from_raw(user)), None)?;
+    }
     io::Write::write_all(&mut std::fs::File::from(opened), &file.content.0)
 }
 
@@ -166,6 +169,7 @@ mod tests {
         ProjectedFile {
             path: path.to_owned(),
             mode,
+            user: None,
             content: FileContent(content.as_bytes().to_vec()),
         }
     }

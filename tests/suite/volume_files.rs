@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Podrun, container_with, documents, lasting, until};
+use crate::harness::{Mode, Podrun, container_with, documents, lasting, mode, until};
 use crate::story::{Story, does_with, exec};
 
 fn config_map(value: &str) -> Value {
@@ -206,4 +206,69 @@ fn every_process_of_every_run_finds_the_files() {
     // The init container, two runs and the hook of the second at least.
     until("all have told", || story.count("known") >= 4);
     assert_eq!(podrun.probe("all", "a", &["read", "/v/a"]), "known");
+}
+
+#[test]
+fn files_belong_to_the_users_that_are_named() {
+    let podrun = Podrun::new();
+    let mounts = json!({
+        "securityContext": { "runAsUser": 1000 },
+        "volumeMounts": [{ "name": "v", "mountPath": "/v" }, { "name": "w", "mountPath": "/w" }],
+    });
+    let mut pod = lasting("owned", &[container_with("a", &["ready-sleep"], &mounts)]);
+    let items = json!([
+        { "key": "password", "path": "own" },
+        { "key": "password", "path": "other", "user": 1001 },
+    ]);
+    let label = json!({ "path": "name", "fieldRef": { "fieldPath": "metadata.name" } });
+    pod["spec"]["volumes"] = json!([
+        { "name": "v", "secret": {
+            "secretName": "login", "defaultMode": 0o400, "defaultUser": 1000, "items": items,
+        } },
+        { "name": "w", "projected": {
+            "defaultUser": 1000, "sources": [{ "downwardAPI": { "items": [label] } }],
+        } },
+    ]);
+    let all = documents(&[secret(), pod]);
+    let manifest = podrun.manifest_text("all.yaml", &all);
+    let output = podrun.run(["up", &manifest]);
+    if mode() == Mode::Single {
+        let output = output.code(3);
+        for field in [
+            "secret.defaultUser",
+            "secret.items[1].user",
+            "projected.defaultUser",
+        ] {
+            assert!(output.stderr.contains(field), "{field}\n{}", output.stderr);
+        }
+        output.says("the ids 0 to 0");
+        return;
+    }
+    output.ok();
+    for (path, expected) in [
+        ("/v/own", "100400 1000 0"),
+        ("/v/other", "100400 1001 0"),
+        ("/w/name", "100644 1000 0"),
+    ] {
+        assert_eq!(
+            podrun.probe("owned", "a", &["stat", path]).trim(),
+            expected,
+            "{path}"
+        );
+    }
+    assert_eq!(podrun.probe("owned", "a", &["read", "/v/own"]), "s3cret");
+    let denied = podrun.run(["exec", "owned", "--", "/probe", "read", "/v/other"]);
+    assert_eq!(denied.code, 99, "{}", denied.stdout);
+    // An update keeps them.
+    let other = all.replace("s3cret", "n3w");
+    podrun
+        .run(["up", &podrun.manifest_text("other.yaml", &other)])
+        .ok();
+    until("the new secret is there", || {
+        podrun.probe("owned", "a", &["read", "/v/own"]) == "n3w"
+    });
+    assert_eq!(
+        podrun.probe("owned", "a", &["stat", "/v/own"]).trim(),
+        "100400 1000 0"
+    );
 }

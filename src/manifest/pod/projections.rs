@@ -18,6 +18,7 @@ pub(super) fn check(path: &str, volume: &Volume, rules: &mut Rules<'_>) {
         let path = format!("{path}.configMap");
         env::check_object(&format!("{path}.name"), &map.name, rules);
         check_mode(&format!("{path}.defaultMode"), map.default_mode, rules);
+        rules.id(&format!("{path}.defaultUser"), map.default_user);
         check_items(&path, map.items.as_deref(), &mut paths, rules);
     }
     if let Some(secret) = &volume.secret {
@@ -25,11 +26,13 @@ pub(super) fn check(path: &str, volume: &Volume, rules: &mut Rules<'_>) {
         let name = secret.secret_name.as_deref().unwrap_or_default();
         env::check_object(&format!("{path}.secretName"), name, rules);
         check_mode(&format!("{path}.defaultMode"), secret.default_mode, rules);
+        rules.id(&format!("{path}.defaultUser"), secret.default_user);
         check_items(&path, secret.items.as_deref(), &mut paths, rules);
     }
     if let Some(downward) = &volume.downward_api {
         let path = format!("{path}.downwardAPI");
         check_mode(&format!("{path}.defaultMode"), downward.default_mode, rules);
+        rules.id(&format!("{path}.defaultUser"), downward.default_user);
         check_downward(&path, downward.items.as_deref(), &mut paths, rules);
     }
     let Some(projected) = &volume.projected else {
@@ -41,6 +44,7 @@ pub(super) fn check(path: &str, volume: &Volume, rules: &mut Rules<'_>) {
         projected.default_mode,
         rules,
     );
+    rules.id(&format!("{path}.defaultUser"), projected.default_user);
     for (index, source) in projected.sources.iter().flatten().enumerate() {
         let path = format!("{path}.sources[{index}]");
         let given = [
@@ -104,6 +108,7 @@ fn check_items(
         env::check_key(&format!("{path}.key"), &item.key, rules);
         check_path(&format!("{path}.path"), &item.path, paths, rules);
         check_mode(&format!("{path}.mode"), item.mode, rules);
+        rules.id(&format!("{path}.user"), item.user);
     }
 }
 
@@ -117,6 +122,7 @@ fn check_downward(
         let path = format!("{path}.items[{index}]");
         check_path(&format!("{path}.path"), &item.path, paths, rules);
         check_mode(&format!("{path}.mode"), item.mode, rules);
+        rules.id(&format!("{path}.user"), item.user);
         match (&item.field_ref, &item.resource_field_ref) {
             (Some(field), None) => {
                 env::check_field(

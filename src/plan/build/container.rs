@@ -4,9 +4,9 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::volume::clean_text;
 use super::{Input, PlanProblem, problem};
-use super::{env, life, mounts, resources, security};
+use super::{env, ids, life, mounts, resources, security};
 use crate::names::ContainerName;
-use crate::plan::{ContainerPlan, POD_IDS, Role, command};
+use crate::plan::{ContainerPlan, Role, command};
 
 /// What a container's plan is made of besides the container.
 pub(super) struct Surroundings<'a> {
@@ -87,11 +87,7 @@ pub(super) fn plan(
         container,
         spec,
         &image.config.user,
-        if spec.host_users == Some(false) {
-            Some(POD_IDS)
-        } else {
-            input.host.id_count
-        },
+        ids::count(spec, input),
         problems,
     );
     let security = security::plan(path, container, spec, input, problems);

@@ -2,6 +2,7 @@
 
 mod container;
 mod env;
+mod ids;
 mod life;
 mod mounts;
 mod ports;

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::env::{self, Facts};
-use super::{Input, PlanProblem, problem};
+use super::{Input, PlanProblem, ids, problem};
 use crate::names::ObjectKind;
 use crate::plan::{FileContent, ProjectedFile};
 
@@ -42,12 +42,9 @@ pub(super) fn files(
             items: map.items.as_deref(),
             optional: map.optional,
         };
-        tree.add_object(
-            &format!("{path}.configMap"),
-            &reference,
-            map.default_mode,
-            &facts,
-        );
+        let path = format!("{path}.configMap");
+        let rights = tree.default(&path, map.default_mode, map.default_user, &facts);
+        tree.add_object(&path, &reference, rights, &facts);
     } else if let Some(secret) = &volume.secret {
         let reference = Reference {
             name_field: "secretName",
@@ -56,20 +53,22 @@ pub(super) fn files(
             items: secret.items.as_deref(),
             optional: secret.optional,
         };
-        tree.add_object(
-            &format!("{path}.secret"),
-            &reference,
-            secret.default_mode,
-            &facts,
-        );
+        let path = format!("{path}.secret");
+        let rights = tree.default(&path, secret.default_mode, secret.default_user, &facts);
+        tree.add_object(&path, &reference, rights, &facts);
     } else if let Some(downward) = &volume.downward_api {
         let path = format!("{path}.downwardAPI");
         let items = downward.items.as_deref().unwrap_or_default();
-        tree.add_fields(&path, items, downward.default_mode, &facts);
+        let (mode, user) = (downward.default_mode, downward.default_user);
+        let rights = tree.default(&path, mode, user, &facts);
+        tree.add_fields(&path, items, rights, &facts);
     } else if let Some(projected) = &volume.projected {
+        let path = format!("{path}.projected");
+        let (mode, user) = (projected.default_mode, projected.default_user);
+        let rights = tree.default(&path, mode, user, &facts);
         for (index, source) in projected.sources.iter().flatten().enumerate() {
-            let path = format!("{path}.projected.sources[{index}]");
-            tree.add_projection(&path, source, projected.default_mode, &facts);
+            let path = format!("{path}.sources[{index}]");
+            tree.add_projection(&path, source, rights, &facts);
         }
     } else {
         return None;
@@ -86,13 +85,60 @@ struct Reference<'a> {
     optional: Option<bool>,
 }
 
+/// Whose a file is, and who may read it.
+#[derive(Clone, Copy)]
+struct Rights {
+    mode: Option<i32>,
+    /// Checked.
+    user: Option<u32>,
+}
+
 struct Tree<'a> {
     files: Vec<ProjectedFile>,
     problems: &'a mut Vec<PlanProblem>,
 }
 
 impl Tree<'_> {
-    fn add(&mut self, at: String, path: &str, mode: Option<i32>, content: Vec<u8>) {
+    /// The rights of the files that say nothing themselves.
+    fn default(
+        &mut self,
+        path: &str,
+        mode: Option<i32>,
+        user: Option<i64>,
+        facts: &Facts<'_>,
+    ) -> Rights {
+        let none = Rights {
+            mode: None,
+            user: None,
+        };
+        self.rights(path, "defaultUser", mode, user, none, facts)
+    }
+
+    /// What is said at `path`, and otherwise what `or` says.
+    fn rights(
+        &mut self,
+        path: &str,
+        field: &str,
+        mode: Option<i32>,
+        user: Option<i64>,
+        or: Rights,
+        facts: &Facts<'_>,
+    ) -> Rights {
+        let input = facts.input;
+        let count = input
+            .pod
+            .spec
+            .as_ref()
+            .and_then(|spec| ids::count(spec, input));
+        let user = user
+            .and_then(|user| ids::existing(format!("{path}.{field}"), user, count, self.problems));
+        Rights {
+            mode: mode.or(or.mode),
+            user: user.or(or.user),
+        }
+    }
+
+    fn add(&mut self, at: String, path: &str, rights: Rights, content: Vec<u8>) {
         // Without `.` and doubled slashes, as the name is on the disk.
         let parts: Vec<&str> = path
             .split('/')
@@ -119,7 +165,8 @@ impl Tree<'_> {
         }
         self.files.push(ProjectedFile {
             path,
-            mode: u32::try_from(mode.unwrap_or(DEFAULT_MODE)).unwrap_or_default(),
+            mode: u32::try_from(rights.mode.unwrap_or(DEFAULT_MODE)).unwrap_or_default(),
+            user: rights.user,
             content: FileContent(content),
         });
     }
@@ -128,7 +175,7 @@ impl Tree<'_> {
         &mut self,
         path: &str,
         source: &VolumeProjection,
-        mode: Option<i32>,
+        rights: Rights,
         facts: &Facts<'_>,
     ) {
         let (field, reference) = if let Some(map) = &source.config_map {
@@ -152,9 +199,9 @@ impl Tree<'_> {
         } else {
             let items = source.downward_api.iter().flat_map(|source| &source.items);
             let items: Vec<DownwardAPIVolumeFile> = items.flatten().cloned().collect();
-            return self.add_fields(&format!("{path}.downwardAPI"), &items, mode, facts);
+            return self.add_fields(&format!("{path}.downwardAPI"), &items, rights, facts);
         };
-        self.add_object(&format!("{path}.{field}"), &reference, mode, facts);
+        self.add_object(&format!("{path}.{field}"), &reference, rights, facts);
     }
 
     /// `collectData` of the configMap and secret plugins.
@@ -162,7 +209,7 @@ impl Tree<'_> {
         &mut self,
         path: &str,
         reference: &Reference<'_>,
-        mode: Option<i32>,
+        rights: Rights,
         facts: &Facts<'_>,
     ) {
         let name_path = format!("{path}.{}", reference.name_field);
@@ -175,7 +222,7 @@ impl Tree<'_> {
         let all: BTreeMap<&String, &Vec<u8>> = object.data.iter().chain(&object.binary).collect();
         let Some(items) = reference.items.filter(|items| !items.is_empty()) else {
             for (key, content) in all {
-                self.add(name_path.clone(), key, mode, content.clone());
+                self.add(name_path.clone(), key, rights, content.clone());
             }
             return;
         };
@@ -183,8 +230,13 @@ impl Tree<'_> {
             let path = format!("{path}.items[{index}]");
             match all.get(&item.key) {
                 Some(content) => {
-                    let mode = item.mode.or(mode);
-                    self.add(format!("{path}.path"), &item.path, mode, (*content).clone());
+                    let rights = self.rights(&path, "user", item.mode, item.user, rights, facts);
+                    self.add(
+                        format!("{path}.path"),
+                        &item.path,
+                        rights,
+                        (*content).clone(),
+                    );
                 }
                 None if reference.optional == Some(true) => {}
                 None => {
@@ -200,7 +252,7 @@ impl Tree<'_> {
         &mut self,
         path: &str,
         items: &[DownwardAPIVolumeFile],
-        mode: Option<i32>,
+        rights: Rights,
         facts: &Facts<'_>,
     ) {
         for (index, item) in items.iter().enumerate() {
@@ -214,8 +266,13 @@ impl Tree<'_> {
                 (None, None) => None,
             };
             if let Some(value) = value {
-                let mode = item.mode.or(mode);
-                self.add(format!("{path}.path"), &item.path, mode, value.into_bytes());
+                let rights = self.rights(&path, "user", item.mode, item.user, rights, facts);
+                self.add(
+                    format!("{path}.path"),
+                    &item.path,
+                    rights,
+                    value.into_bytes(),
+                );
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, SeccompProfile};
 
-use super::{Input, PlanProblem, problem};
+use super::{Input, PlanProblem, ids, problem};
 use crate::manifest::Capability;
 use crate::plan::{
     AppArmor, DEFAULT_CAPABILITIES, Filter, FsGroup, GroupsPolicy, Seccomp, SecurityPlan, UserPlan,
@@ -157,7 +157,7 @@ fn capabilities(
 }
 
 /// What the pod has is said once and not for each container.
-fn say(problems: &mut Vec<PlanProblem>, problem: PlanProblem) {
+pub(super) fn say(problems: &mut Vec<PlanProblem>, problem: PlanProblem) {
     if !problems.contains(&problem) {
         problems.push(problem);
     }
@@ -183,24 +183,7 @@ pub(super) fn user(
 ) -> UserPlan {
     let own = container.security_context.as_ref();
     let pods = spec.security_context.as_ref();
-    let mut id = |at: String, id: i64| {
-        let Ok(id) = u32::try_from(id) else {
-            say(problems, problem(at, "is not an id"));
-            return None;
-        };
-        if let Some(count) = id_count.filter(|count| id >= *count) {
-            let last = count.saturating_sub(1);
-            let problem = PlanProblem {
-                path: at,
-                message: format!(
-                    "{id} does not exist for this user, whose pods have the ids 0 to {last}"
-                ),
-                hint: Some("`podrun doctor` says how to get a larger range".to_owned()),
-            };
-            say(problems, problem);
-        }
-        Some(id)
-    };
+    let mut id = |at: String, id: i64| ids::existing(at, id, id_count, problems);
     let mut merged = |field: &str, own: Option<i64>, pods: Option<i64>| {
         let at = if own.is_some() { path } else { "spec" };
         id(format!("{at}.securityContext.{field}"), own.or(pods)?)
