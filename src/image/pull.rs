@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::auth::Credential;
 use super::oci::{Config, Descriptor, Parsed, choose, parse};
 use super::pull_secret::credentials_of;
+use super::registries::Endpoint;
 use super::registry::Registry;
 use super::store::LayerUnpacker;
 use super::{
@@ -51,11 +52,10 @@ pub fn pull(
             verb: "pull",
         });
     }
-    let credentials = credentials(config, reference)?;
     let mut last = None;
     for endpoint in config.registries.endpoints(reference)? {
-        for credential in &credentials {
-            let registry = Registry::connect(endpoint.clone(), reference, credential.clone());
+        for credential in credentials(config, &endpoint)? {
+            let registry = Registry::connect(endpoint.clone(), reference, credential);
             let pulled = from_registry(store, reference, &registry, unpacker, progress);
             let is_denied = matches!(pulled, Err(ImageError::Denied { .. }));
             match pulled {
@@ -79,9 +79,9 @@ pub fn pull(
 /// where there is neither.
 fn credentials(
     config: &PullConfig,
-    reference: &Reference,
+    endpoint: &Endpoint,
 ) -> Result<Vec<Option<Credential>>, ImageError> {
-    let (domain, path) = (reference.domain(), reference.path());
+    let (domain, path) = endpoint.account();
     let mut all: Vec<Option<Credential>> = credentials_of(&config.secrets, domain, path)
         .into_iter()
         .map(Some)

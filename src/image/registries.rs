@@ -4,6 +4,9 @@ use serde::Deserialize;
 
 use super::{ImageError, Reference};
 
+/// The registry of docker.io.
+const DOCKER_HOST: &str = "registry-1.docker.io";
+
 /// Where a repository is fetched from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -48,12 +51,21 @@ impl Endpoint {
         Self {
             // docker.io is a name; the registry behind it has another.
             host: match domain {
-                "docker.io" => "registry-1.docker.io".to_owned(),
+                "docker.io" => DOCKER_HOST.to_owned(),
                 domain => domain.to_owned(),
             },
             repository: repository.to_owned(),
             insecure,
         }
+    }
+
+    /// Whose credentials it is asked with: a mirror's own, and never those of what it mirrors.
+    pub(super) fn account(&self) -> (&str, &str) {
+        let domain = match self.host.as_str() {
+            DOCKER_HOST => "docker.io",
+            host => host,
+        };
+        (domain, &self.repository)
     }
 }
 

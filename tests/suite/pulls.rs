@@ -65,21 +65,7 @@ fn every_format_of_image_is_pulled() {
 fn a_registry_that_wants_a_password_gets_it_from_the_users_files() {
     require_registry!();
     let podrun = Podrun::empty();
-    let users = podrun.files().join("htpasswd");
-    fs::write(&users, HTPASSWD).unwrap();
-    let auth = format!(
-        "auth:\n  htpasswd:\n    realm: test\n    path: {}",
-        users.display()
-    );
-    let registry = Registry::start(&podrun.files(), &auth);
-    registry.allow_plain_http(&podrun);
-    let credentials = format!("--dest-creds={CREDENTIALS}");
-    let image = registry.push(
-        &archive(&podrun),
-        "locked:1",
-        Transport::Oci,
-        &[&credentials],
-    );
+    let (registry, image) = locked(&podrun);
     let refused = podrun.run(["image", "pull", &image]);
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     assert!(
@@ -155,6 +141,29 @@ fn a_mirror_is_asked_before_the_registry_it_mirrors() {
     );
     podrun.run(["image", "pull", "app:1"]).ok();
     runs(&podrun, "app:1");
+}
+
+#[test]
+fn a_mirror_does_not_get_the_credentials_of_what_it_mirrors() {
+    require_registry!();
+    let podrun = Podrun::empty();
+    let (registry, _) = locked(&podrun);
+    let mirror = format!("127.0.0.1:{}", registry.port);
+    configure(
+        &podrun,
+        &format!(
+            "[[registry]]\nprefix = \"example.com\"\nlocation = \"{mirror}\"\ninsecure = true\n"
+        ),
+    );
+    let docker = podrun.scratch().join("home/.docker");
+    fs::create_dir(&docker).unwrap();
+    for (host, code) in [("example.com", 1), (mirror.as_str(), 0)] {
+        // Base64 of the credentials.
+        let auths = json!({ "auths": { host: { "auth": "Y2k6b3BlbiBzZXNhbWU=" } } });
+        fs::write(docker.join("config.json"), auths.to_string()).unwrap();
+        let pulled = podrun.run(["image", "pull", "example.com/locked:1"]);
+        assert_eq!(pulled.code, code, "{host}: {}", pulled.stderr);
+    }
 }
 
 #[test]
