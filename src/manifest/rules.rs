@@ -78,3 +78,34 @@ impl Rules<'_> {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::Severity;
+    use crate::manifest::{Manifest, Source, Strictness, read};
+
+    /// What is read of a text.
+    pub(in crate::manifest) fn read_text(text: String) -> Manifest {
+        let source = Source {
+            name: "it.yaml".to_owned(),
+            text: text.into_bytes(),
+            folder: None,
+        };
+        read(&[source], Strictness::Strict)
+    }
+
+    /// The errors of what was read, as `path: message (hint)`.
+    pub(in crate::manifest) fn errors_of(manifest: &Manifest) -> Vec<String> {
+        let errors = manifest.problems.iter();
+        errors
+            .filter(|problem| problem.severity == Severity::Error)
+            .map(|problem| {
+                let text = format!("{}: {}", problem.path, problem.message);
+                match &problem.hint {
+                    Some(hint) => format!("{text} ({hint})"),
+                    None => text,
+                }
+            })
+            .collect()
+    }
+}

@@ -251,29 +251,13 @@ fn check_selector(path: &str, selector: &LabelSelector, rules: &mut Rules<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use crate::manifest::{Severity, Source, Strictness, read};
+    use crate::manifest::rules::tests::{errors_of, read_text};
 
-    /// The errors of an object with this kind and spec, as `path: message (hint)`.
+    /// The errors of an object with this kind and spec.
     fn errors(kind: &str, spec: &str) -> Vec<String> {
-        let text =
-            format!("{{apiVersion: v1, kind: {kind}, metadata: {{name: a}}, spec: {{{spec}}}}}");
-        let source = Source {
-            name: "it.yaml".to_owned(),
-            text: text.into_bytes(),
-            folder: None,
-        };
-        let manifest = read(&[source], Strictness::Strict);
-        let errors = manifest.problems.iter();
-        errors
-            .filter(|problem| problem.severity == Severity::Error)
-            .map(|problem| {
-                let text = format!("{}: {}", problem.path, problem.message);
-                match &problem.hint {
-                    Some(hint) => format!("{text} ({hint})"),
-                    None => text,
-                }
-            })
-            .collect()
+        errors_of(&read_text(format!(
+            "{{apiVersion: v1, kind: {kind}, metadata: {{name: a}}, spec: {{{spec}}}}}"
+        )))
     }
 
     #[test]

@@ -96,7 +96,8 @@ pub fn become_user(
     } else {
         CapabilitySet::empty()
     };
-    hold(held.union(permitted.intersection(CapabilitySet::SYS_ADMIN)))?;
+    hold(held.union(permitted.intersection(CapabilitySet::SYS_ADMIN)))
+        .at(Step::Credentials, "capabilities")?;
     Ok(held)
 }
 
@@ -109,24 +110,12 @@ pub fn become_user(
 pub fn confine(security: &SecurityPlan, held: CapabilitySet) -> Result<(), Failure> {
     if security.no_new_privs {
         rustix::thread::set_no_new_privs(true).at(Step::ProcessState, "no_new_privs")?;
-        hold(held)?;
+        hold(held).at(Step::Credentials, "capabilities")?;
         load_filter(security)
     } else {
         load_filter(security)?;
-        hold(held)
+        hold(held).at(Step::Credentials, "capabilities")
     }
-}
-
-fn hold(capabilities: CapabilitySet) -> Result<(), Failure> {
-    rustix::thread::set_capabilities(
-        None,
-        CapabilitySets {
-            effective: capabilities,
-            permitted: capabilities,
-            inheritable: CapabilitySet::empty(),
-        },
-    )
-    .at(Step::Credentials, "capabilities")
 }
 
 /// A container that is to be confined is never started without its filter.
@@ -186,6 +175,11 @@ pub fn keep_supervising_capabilities(plan: &PodPlan) -> io::Result<()> {
     bound_to(kept)?;
     let held = kept.intersection(rustix::thread::capabilities(None)?.permitted);
     rustix::thread::clear_ambient_capability_set()?;
+    hold(held)
+}
+
+/// Has these capabilities and hands none on.
+fn hold(held: CapabilitySet) -> io::Result<()> {
     Ok(rustix::thread::set_capabilities(
         None,
         CapabilitySets {
@@ -249,14 +243,7 @@ const fn unpacking_capabilities(ids: IdSpace) -> CapabilitySet {
 pub fn keep_unpacking_capabilities(ids: IdSpace) -> io::Result<()> {
     let held =
         unpacking_capabilities(ids).intersection(rustix::thread::capabilities(None)?.permitted);
-    Ok(rustix::thread::set_capabilities(
-        None,
-        CapabilitySets {
-            effective: held,
-            permitted: held,
-            inheritable: CapabilitySet::empty(),
-        },
-    )?)
+    hold(held)
 }
 
 #[cfg(test)]

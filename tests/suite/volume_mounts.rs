@@ -85,6 +85,13 @@ fn mounts_of_status(podrun: &Podrun, index: usize) -> Value {
     podrun.pod("pod")["status"]["containerStatuses"][index]["volumeMounts"][0].clone()
 }
 
+/// The container does not see what another has mounted.
+fn assert_not_seen(podrun: &Podrun, container: &str) {
+    let words = ["exec", "pod", "-c", container, "--", "/probe", "read"];
+    let missing = podrun.run(words.into_iter().chain(["/v/inside/word"]));
+    assert_eq!(missing.code, 99, "{}", missing.stdout);
+}
+
 #[test]
 fn read_only_holds_for_what_is_mounted_below_if_asked_for() {
     require_mode!(Mode::Root);
@@ -291,17 +298,7 @@ fn bidirectional_mounts_are_the_machines_too_and_outlive_the_pod() {
         podrun.probe("pod", "b", &["read", "/v/inside/word"]),
         "inside"
     );
-    let missing = podrun.run([
-        "exec",
-        "pod",
-        "-c",
-        "c",
-        "--",
-        "/probe",
-        "read",
-        "/v/inside/word",
-    ]);
-    assert_eq!(missing.code, 99, "{}", missing.stdout);
+    assert_not_seen(&podrun, "c");
     // Neither a restart nor the end of the pod takes away what the machine has.
     podrun.run(["restart", "pod"]).ok();
     until("the pod runs again", || {
@@ -355,17 +352,7 @@ fn containers_of_a_pod_exchange_mounts_in_a_volume_of_its_own() {
             podrun.probe("pod", "b", &["read", "/v/inside/word"]),
             "inside"
         );
-        let missing = podrun.run([
-            "exec",
-            "pod",
-            "-c",
-            "c",
-            "--",
-            "/probe",
-            "read",
-            "/v/inside/word",
-        ]);
-        assert_eq!(missing.code, 99, "{volume}: {}", missing.stdout);
+        assert_not_seen(&podrun, "c");
         podrun.run(["rm", "pod", "--force"]).ok();
         podrun.nothing_left();
     }

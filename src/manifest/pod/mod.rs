@@ -171,34 +171,19 @@ fn check_dns(spec: &PodSpec, rules: &mut Rules<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use crate::manifest::{Object, Severity, Source, Strictness, read};
+    use crate::manifest::rules::tests::{errors_of, read_text};
+    use crate::manifest::{Manifest, Object};
 
     /// A Pod with this spec, in YAML's flow style.
-    pub(super) fn read_spec(spec: &str) -> crate::manifest::Manifest {
-        let text =
-            format!("{{apiVersion: v1, kind: Pod, metadata: {{name: p}}, spec: {{{spec}}}}}");
-        let source = Source {
-            name: "pod.yaml".to_owned(),
-            text: text.into_bytes(),
-            folder: None,
-        };
-        read(&[source], Strictness::Strict)
+    pub(super) fn read_spec(spec: &str) -> Manifest {
+        read_text(format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: p}}, spec: {{{spec}}}}}"
+        ))
     }
 
-    /// The errors of a Pod with this spec, as `path: message (hint)`.
+    /// The errors of a Pod with this spec.
     fn errors(spec: &str) -> Vec<String> {
-        let manifest = read_spec(spec);
-        let errors = manifest.problems.iter();
-        errors
-            .filter(|problem| problem.severity == Severity::Error)
-            .map(|problem| {
-                let text = format!("{}: {}", problem.path, problem.message);
-                match &problem.hint {
-                    Some(hint) => format!("{text} ({hint})"),
-                    None => text,
-                }
-            })
-            .collect()
+        errors_of(&read_spec(spec))
     }
 
     /// The first error of a Pod with this spec.
