@@ -53,6 +53,8 @@ mod command_line;
 mod copy;
 #[path = "suite/die_together.rs"]
 mod die_together;
+#[path = "suite/doctor.rs"]
+mod doctor;
 #[path = "suite/env_files.rs"]
 mod env_files;
 #[path = "suite/environment.rs"]

@@ -101,6 +101,11 @@ impl IdMap {
 }
 
 impl Ranges {
+    /// The programs that write the maps.
+    pub fn programs(&self) -> [&Path; 2] {
+        [&self.new_uid_map, &self.new_gid_map]
+    }
+
     /// Writes the maps of a process that waits in a new user namespace. Both programs run at once.
     ///
     /// # Errors

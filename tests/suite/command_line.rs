@@ -295,14 +295,6 @@ fn selectors_choose_and_labels_are_kept() {
 }
 
 #[test]
-fn doctor_says_what_this_machine_can_do() {
-    let podrun = Podrun::empty();
-    let output = podrun.run(["doctor"]);
-    assert!(output.code == 0 || output.code == 1, "{}", output.stderr);
-    assert!(output.stdout.contains("overlay"), "{}", output.stdout);
-}
-
-#[test]
 fn a_long_state_path_is_no_obstacle() {
     let podrun = Podrun::empty();
     let deep = podrun.files().join("x".repeat(100)).join("y".repeat(100));
