@@ -16,6 +16,16 @@ const NONE: &str = "0000000000000000";
 
 /// Reports of every kind of process of a container with this `securityContext`, in a pod with that.
 fn all_kinds(podrun: &Podrun, of_container: &Value, of_pod: &Value) -> Vec<(&'static str, Value)> {
+    all_kinds_of(podrun, of_container, of_pod, |pod| podrun.start(pod))
+}
+
+/// As [`all_kinds`], of a pod that is started in this way.
+fn all_kinds_of(
+    podrun: &Podrun,
+    of_container: &Value,
+    of_pod: &Value,
+    start: impl FnOnce(&Value),
+) -> Vec<(&'static str, Value)> {
     let hooks = json!({
         "securityContext": of_container,
         "volumeMounts": [{ "name": "v", "mountPath": "/v" }],
@@ -36,7 +46,7 @@ fn all_kinds(podrun: &Podrun, of_container: &Value, of_pod: &Value) -> Vec<(&'st
         &json!({ "volumeMounts": [{ "name": "v", "mountPath": "/v" }] }),
     );
     let subject = container_with("a", &["report-runs", "/v"], &hooks);
-    podrun.start(&pod("kinds", spec, &[subject, reader]));
+    start(&pod("kinds", spec, &[subject, reader]));
     let mut found = Vec::new();
     for kind in ["init", "restart", "probe", "hook"] {
         let path = format!("/v/{kind}");
@@ -123,6 +133,64 @@ fn every_process_of_a_container_is_confined_alike() {
         assert_eq!(status(&report, "NoNewPrivs"), "0", "{who}");
         assert_eq!(status(&report, "Umask"), "0022", "{who}");
         assert_confined(who, &report);
+    }
+}
+
+#[test]
+fn how_the_caller_is_reaches_no_process_of_a_container() {
+    let podrun = Podrun::new();
+    let unconfined = json!({ "seccompProfile": { "type": "Unconfined" } });
+    let odd_caller = |pod: &Value| {
+        let path = podrun.manifest("pod", pod);
+        let mut command = podrun.environment(std::process::Command::new("sh"));
+        command
+            .env("PODRUN_BACKOFF_INITIAL", "10ms")
+            .env("PODRUN_BACKOFF_MAX", "20ms")
+            .args([
+                "-c",
+                "ulimit -c unlimited; umask 0077; trap '' PIPE INT HUP USR1; exec 9</ 8>/dev/null; \
+                 exec nice -n 5 \"$0\" with-key \"$@\"",
+            ])
+            .arg(crate::harness::probe())
+            .arg(crate::harness::binary())
+            .args(["up", "--wait=none", &path]);
+        crate::harness::finish(command, b"").ok();
+    };
+    for (who, report) in all_kinds_of(&podrun, &unconfined, &json!({}), odd_caller) {
+        let limit = |name: &str| -> Vec<String> {
+            let mut lines = report["limits"].as_array().unwrap().iter();
+            let line = lines
+                .find_map(|line| line.as_str()?.strip_prefix(name))
+                .unwrap();
+            line.split_whitespace().map(str::to_owned).collect()
+        };
+        assert_eq!(limit("Max core file size")[..2], ["0", "0"], "{who}");
+        let files = limit("Max open files");
+        let hard: u64 = files[1].parse().unwrap();
+        assert_eq!(files[0], hard.min(65536).to_string(), "{who}");
+        assert_eq!(status(&report, "Umask"), "0022", "{who}");
+        for set in ["SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd"] {
+            assert_eq!(status(&report, set), NONE, "{set} of {who}");
+        }
+        let descriptors: Vec<&String> = report["fds"].as_object().unwrap().keys().collect();
+        assert_eq!(descriptors, ["0", "1", "2"], "{who}");
+        for field in [
+            "subreaper",
+            "parent_death_signal",
+            "keepcaps",
+            "securebits",
+            "personality",
+        ] {
+            assert_eq!(report[field], 0, "{field} of {who}");
+        }
+        assert_eq!(report["dumpable"], 1, "{who}");
+        assert_eq!(report["timer_slack"], 50_000, "{who}");
+        // Only root may have a better one than its caller.
+        let nice = if mode() == Mode::Root { 0 } else { 5 };
+        assert_eq!(report["nice"], nice, "{who}");
+        // A keyring of its own, without the caller's key.
+        assert_eq!(report["calls"]["keyctl"], 0, "{who}");
+        assert_eq!(report["callers_key"], libc::ENOKEY, "{who}");
     }
 }
 
