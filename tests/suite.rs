@@ -111,6 +111,8 @@ mod sandbox;
 mod sharing;
 #[path = "suite/top.rs"]
 mod top;
+#[path = "suite/threats.rs"]
+mod threats;
 #[path = "suite/transactions.rs"]
 mod transactions;
 #[path = "suite/users.rs"]

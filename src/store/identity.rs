@@ -60,6 +60,14 @@ impl Identity {
         };
         is_same.then_some(pidfd)
     }
+
+    /// Whether there is a process of that number and it is another one.
+    pub fn is_anothers(&self) -> bool {
+        let is_there = || {
+            Pid::from_raw(self.pid).is_some_and(|pid| pidfd_open(pid, PidfdFlags::empty()).is_ok())
+        };
+        self.open_verified().is_none() && is_there()
+    }
 }
 
 fn pidfs_inode(pidfd: &OwnedFd) -> io::Result<Option<u64>> {
@@ -86,13 +94,13 @@ mod tests {
     #[test]
     fn a_process_is_recognised_and_another_with_its_number_is_not() {
         let own = Identity::of_self().unwrap();
-        assert!(own.open_verified().is_some());
+        assert!(own.open_verified().is_some() && !own.is_anothers());
         let other = Identity {
             starttime: own.starttime + 1,
             pidfs_inode: own.pidfs_inode.map(|inode| inode + 1),
             ..own.clone()
         };
-        assert!(other.open_verified().is_none());
+        assert!(other.open_verified().is_none() && other.is_anothers());
         let rebooted = Identity {
             boot_id: "another".to_owned(),
             ..own

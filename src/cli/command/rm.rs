@@ -267,7 +267,7 @@ fn finish(
     if let Some(connection) = asked {
         if !answers_within(&connection, patience(pod, grace)) {
             // It is stopped, or hangs: its end is the end of the whole pod.
-            end_by_signal(pod, Some(0));
+            end_by_signal(pod, Some(0))?;
         }
         match connection.receive() {
             Ok(Some((Reply::Refused { message, .. }, _))) => {
@@ -281,7 +281,7 @@ fn finish(
             Ok(_) | Err(_) => await_end(pod),
         }
     } else if pod.liveness == Liveness::Alive {
-        end_by_signal(pod, grace);
+        end_by_signal(pod, grace)?;
     }
     // The supervisor has removed everything, unless it was killed.
     if let Ok(runtime_dir) = store.open_runtime_dir() {
@@ -336,13 +336,23 @@ fn await_end(pod: &PodRecord) {
 }
 
 /// A supervisor whose socket is gone (the runtime directory was cleaned) still takes signals.
-fn end_by_signal(pod: &PodRecord, grace: Option<u64>) {
-    let Some(pidfd) = pod
-        .dir
-        .read_identity()
-        .and_then(|identity| identity.open_verified())
-    else {
-        return;
+///
+/// # Errors
+/// When the pod lives and its record names a process that is not its supervisor: neither is that one
+/// ended nor the pod forgotten.
+fn end_by_signal(pod: &PodRecord, grace: Option<u64>) -> Result<(), Failure> {
+    let Some(identity) = pod.dir.read_identity() else {
+        return Ok(());
+    };
+    let Some(pidfd) = identity.open_verified() else {
+        if !identity.is_anothers() || pod.dir.liveness(&pod.record) != Liveness::Alive {
+            return Ok(());
+        }
+        return Err(Failure::internal(format!(
+            "pod/{} does not answer, and process {} of its record is another one's",
+            pod.record.name, identity.pid
+        ))
+        .hinted("end the pod's processes, then remove it"));
     };
     let signal = if grace == Some(0) {
         libc::SIGKILL
@@ -352,4 +362,5 @@ fn end_by_signal(pod: &PodRecord, grace: Option<u64>) {
     if process::signal(&pidfd, signal).is_ok() {
         poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None).ok();
     }
+    Ok(())
 }
