@@ -221,6 +221,12 @@ impl ObjectKind {
     }
 }
 
+/// Whether a terminal that is shown the character does something else than showing it: C0, DEL and
+/// C1, and what turns the direction of text or ends lines (CVE-2021-25743).
+pub fn steers_terminals(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

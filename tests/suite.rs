@@ -113,6 +113,8 @@ mod sharing;
 mod top;
 #[path = "suite/threats.rs"]
 mod threats;
+#[path = "suite/threats_kept.rs"]
+mod threats_kept;
 #[path = "suite/transactions.rs"]
 mod transactions;
 #[path = "suite/users.rs"]

@@ -12,6 +12,7 @@ mod selector;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use rustix::fs::Mode;
 
 use failure::Failure;
 use options::{Command, Podrun};
@@ -29,6 +30,7 @@ pub fn main() -> ExitCode {
         ));
         return ExitCode::from(125);
     }
+    keep_own_rights();
     let options = match Podrun::try_parse() {
         Ok(options) => options,
         Err(error) => {
@@ -45,6 +47,12 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// What is made for the user alone has to be the user's, under any umask.
+fn keep_own_rights() {
+    let mask = rustix::process::umask(Mode::RWXU | Mode::RWXG | Mode::RWXO);
+    rustix::process::umask(mask - Mode::RWXU);
 }
 
 /// Whether this process has another user's or group's rights than its caller.

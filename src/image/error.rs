@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::names;
+
 /// Why an image operation failed. `Display` is one line; [`ImageError::hint`] is a second one.
 #[derive(Debug)]
 pub enum ImageError {
@@ -189,8 +191,7 @@ pub fn escape(text: &str) -> String {
             out.push('…');
             break;
         }
-        let direction = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}');
-        if c.is_control() || direction {
+        if names::steers_terminals(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);

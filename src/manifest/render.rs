@@ -3,6 +3,7 @@
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::{Problem, Severity, Source};
+use crate::names;
 
 /// The most characters of a line that are shown.
 const MAX_WIDTH: usize = 160;
@@ -72,7 +73,7 @@ fn excerpt(problem: &Problem, source: Option<&Source>) -> (String, std::ops::Ran
         .skip(skipped)
         .take(MAX_WIDTH)
         .map(|c| {
-            if c.is_control() && c != '\t' {
+            if names::steers_terminals(c) && c != '\t' {
                 '\u{fffd}'
             } else {
                 c
@@ -95,11 +96,11 @@ fn excerpt(problem: &Problem, source: Option<&Source>) -> (String, std::ops::Ran
     (shown, start..end.max(start))
 }
 
-/// Control characters would act on the reader's terminal.
+/// Text without what would act on the reader's terminal.
 fn visible(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            let escaped: Vec<char> = if c.is_control() {
+            let escaped: Vec<char> = if names::steers_terminals(c) {
                 c.escape_default().collect()
             } else {
                 vec![c]

@@ -1,18 +1,20 @@
-//! What a hostile container, or what somebody has planted, must not get of the machine.
+//! What a hostile image or container must not get of the machine through mounts and volumes.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::census::{self, Canary};
+use crate::forge::{self, Entry};
 use crate::harness::{
-    Mode, Podrun, container, container_with, documents, lasting, mode, pod, require_mode, until,
+    IMAGE, Mode, Podrun, container_with, documents, finish, lasting, mode, once, pod, require_mode,
+    until,
 };
 
 /// The directory of a pod's records, logs and volumes.
-fn directory(podrun: &Podrun, name: &str) -> PathBuf {
+pub(crate) fn directory(podrun: &Podrun, name: &str) -> PathBuf {
     let pod = podrun.pod(name);
     let uid = pod["metadata"]["uid"].as_str().unwrap();
     podrun
@@ -200,7 +202,7 @@ fn links_of_a_volume_are_removed_and_what_they_lead_to_stays() {
 }
 
 /// Kills the supervisor of the only pod.
-fn end_supervisor(podrun: &Podrun, name: &str) {
+pub(crate) fn end_supervisor(podrun: &Podrun, name: &str) {
     let found = census::supervisors(&podrun.root());
     let [pid] = found[..] else {
         panic!("one supervisor of {name}: {found:?}")
@@ -249,50 +251,142 @@ fn a_mount_inside_of_a_volume_is_not_emptied() {
     }
 }
 
-/// V54: a record that names a process which is not the pod's supervisor is nobody's death sentence.
+/// V14 and V10: neither the file for the last words nor a terminal is made through what the image has
+/// in their place.
 #[test]
-fn a_record_that_names_an_innocent_process_does_not_end_it() {
-    let podrun = Podrun::new();
-    let mut innocent = Command::new("sleep")
-        .arg("1000")
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    for is_killed in [false, true] {
-        podrun
-            .up(&lasting("pod", &[container("a", &["ready-sleep"])]))
-            .ok();
-        let directory = directory(&podrun, "pod");
-        let path = directory.join("identity.json");
-        let own = fs::read_to_string(&path).unwrap();
-        let mut planted: Value = serde_json::from_str(&own).unwrap();
-        planted["pid"] = innocent.id().into();
-        fs::write(&path, planted.to_string()).unwrap();
-        if is_killed {
-            end_supervisor(&podrun, "pod");
-        }
-        // Nobody answers, so that only a signal is left.
-        let uid = podrun.pod("pod")["metadata"]["uid"].clone();
-        for socket in census::files_below(&podrun.root().join("runtime")) {
-            if socket.to_string_lossy().contains(uid.as_str().unwrap()) {
-                fs::remove_file(socket).unwrap();
-            }
-        }
-        let output = podrun.run(["rm", "--force", "pod"]);
+fn links_of_the_image_are_not_what_last_words_and_terminals_are_made_through() {
+    let podrun = Podrun::empty();
+    let canary = Canary::new(podrun.scratch().join("canary"));
+    let target = canary.path().to_str().unwrap();
+    let relative = format!("{}{target}", "../".repeat(30));
+    let file = format!("{target}/planted");
+    let secret = format!("{target}/secret");
+    let shapes: [(&str, Vec<Entry<'_>>); 4] = [
+        ("words-directory", vec![Entry::Link("t", target)]),
+        ("words-relative", vec![Entry::Link("t", &relative)]),
+        (
+            "words-file",
+            vec![Entry::Dir("t"), Entry::Link("t/x", &secret)],
+        ),
+        (
+            "console",
+            vec![
+                Entry::Dir("dev"),
+                Entry::Link("dev/console", &file),
+                Entry::File("dev/ptmx", b"marker"),
+                Entry::Link("dev/tty", &file),
+            ],
+        ),
+    ];
+    for (name, entries) in shapes {
+        let image = format!("localhost/{name}:1");
+        podrun.load(&forge::image_over_probe(&image, &json!({}), &entries));
+        let container = json!({
+            "name": "a", "image": image, "imagePullPolicy": "Never", "tty": true, "stdin": true,
+            "command": ["/probe", "and", "write", "/t/x", "spoken", "--", "terminal"],
+            "terminationMessagePath": "/t/x",
+        });
+        let output = podrun.run_pod(&once(name, &[container]));
+        canary.assert_untouched();
         assert!(
-            innocent.try_wait().unwrap().is_none(),
-            "somebody else's process was ended"
+            output.code != 0 || output.stdout.contains("name /dev/pts/0"),
+            "{name}: {}",
+            output.stdout
         );
-        if is_killed {
-            output.ok();
-        } else {
-            // A pod that lives on is not forgotten.
-            output.code(125).says("is another one's");
-            fs::write(&path, own).unwrap();
-            podrun.run(["rm", "--force", "pod"]).ok();
-        }
         podrun.nothing_left();
     }
-    innocent.kill().unwrap();
-    innocent.wait().unwrap();
+}
+
+/// V16: characters that separate the options of a mount are part of a name like all others.
+#[test]
+fn names_are_never_read_as_mount_options() {
+    let podrun = Podrun::empty();
+    let odd = "a,b:c\\d \"e\" %s,rw,suid,upperdir=x \u{e9}";
+    let root = podrun.root().join(format!("{odd}\n"));
+    let shared = podrun.files().join(odd).join("shared");
+    fs::create_dir_all(&root).unwrap();
+    fs::create_dir_all(shared.join(odd)).unwrap();
+    fs::write(shared.join(odd).join("file"), "inside").unwrap();
+    let run = |words: &[&str]| {
+        let mut command = podrun.command();
+        command.env("PODRUN_ROOT", &root).args(words);
+        finish(command, b"").ok().stdout
+    };
+    let archive = podrun.files().join("image.tar");
+    fs::write(&archive, forge::probe_image(IMAGE).bytes).unwrap();
+    run(&["image", "load", archive.to_str().unwrap(), "--tag", IMAGE]);
+    let mount = |at: &str, read_only: bool| json!({ "name": "v", "mountPath": at, "subPath": odd, "readOnly": read_only });
+    let fields = json!({ "volumeMounts": [mount("/v", false), mount("/v,suid r o", true)] });
+    let mut manifest = lasting("odd", &[container_with("a", &["ready-sleep"], &fields)]);
+    manifest["spec"]["volumes"] = json!([{ "name": "v", "hostPath": { "path": shared } }]);
+    run(&["up", &podrun.manifest("odd", &manifest)]);
+    let probe = |words: &[&str]| {
+        let mut all = vec!["exec", "odd", "--", "/probe"];
+        all.extend(words);
+        run(&all)
+    };
+    for (path, errno) in [("/v", "ok"), ("/v,suid r o", "errno 30")] {
+        assert_eq!(probe(&["read", &format!("{path}/file")]), "inside");
+        let new = format!("{path}/new");
+        assert_eq!(probe(&["write-errno", &new]).trim(), errno, "{path}");
+    }
+    let report: Value = serde_json::from_str(&probe(&["report"])).unwrap();
+    let lines = report["mounts"].as_array().unwrap();
+    let options = |point: &str| {
+        let point = point.replace(' ', "\\040");
+        let mut lines = lines.iter().map(|line| line.as_str().unwrap().split(' '));
+        let line = lines.find(|line| line.clone().nth(4) == Some(&point));
+        let options = line.unwrap().nth(5).unwrap().to_owned();
+        options
+    };
+    assert!(options("/").contains("nodev"), "{}", options("/"));
+    assert!(options("/v").starts_with("rw,") && options("/v").contains("nodev"));
+    assert!(options("/v,suid r o").starts_with("ro,"));
+    run(&["rm", "odd"]);
+    census::assert_no_processes(&root);
+}
+
+/// V18: a part of a volume is what is in the volume, or there is no such part.
+#[test]
+fn a_part_of_a_volume_that_is_a_link_out_of_it_is_none() {
+    let podrun = Podrun::new();
+    let canary = Canary::new(podrun.scratch().join("canary"));
+    let volume = podrun.files().join("volume");
+    fs::create_dir_all(volume.join("inner")).unwrap();
+    fs::write(volume.join("inner/secret"), "inside").unwrap();
+    let link = |target: &Path, name: &str| symlink(target, volume.join(name)).unwrap();
+    link(canary.path(), "absolute");
+    link(Path::new("/"), "host");
+    link(Path::new("../../canary"), "relative");
+    link(Path::new("../.."), "up");
+    link(Path::new("/proc/self/root"), "magic");
+    link(Path::new("inner"), "chain0");
+    for i in 1..42 {
+        link(Path::new(&format!("chain{}", i - 1)), &format!("chain{i}"));
+    }
+    let deep = canary.path().strip_prefix("/").unwrap();
+    let deep = |name: &str| format!("{name}/{}", deep.display());
+    for (part, is_inside) in [
+        ("absolute".to_owned(), false),
+        (deep("host"), false),
+        ("relative".to_owned(), false),
+        ("relative/new".to_owned(), false),
+        ("up/canary".to_owned(), false),
+        (deep("magic"), false),
+        ("chain41".to_owned(), false),
+        ("chain5".to_owned(), true),
+    ] {
+        let fields =
+            json!({ "volumeMounts": [{ "name": "v", "mountPath": "/v", "subPath": part }] });
+        let mut manifest = once(
+            "part",
+            &[container_with("a", &["read", "/v/secret"], &fields)],
+        );
+        manifest["spec"]["volumes"] = json!([{ "name": "v", "hostPath": { "path": volume } }]);
+        let output = podrun.run_pod(&manifest);
+        assert_eq!(output.code == 0, is_inside, "{part}: {}", output.stderr);
+        assert_eq!(output.stdout.contains("inside"), is_inside, "{part}");
+        canary.assert_untouched();
+        podrun.nothing_left();
+    }
 }

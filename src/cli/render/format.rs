@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::cli::failure::Failure;
 use crate::cli::render::jsonpath::Template;
+use crate::names;
 
 /// How objects are printed.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +58,7 @@ pub(crate) fn rfc3339(at: jiff::Timestamp) -> String {
     whole.to_string()
 }
 
-/// JSON with four spaces, as kubectl.
+/// JSON with four spaces, as kubectl; what would steer a terminal is escaped, which changes no value.
 ///
 /// # Errors
 /// Never for JSON values.
@@ -69,7 +70,17 @@ pub(crate) fn json(value: &Value) -> Result<String, Failure> {
     value
         .serialize(&mut serializer)
         .map_err(Failure::internal)?;
-    String::from_utf8(bytes).map_err(Failure::internal)
+    let text = String::from_utf8(bytes).map_err(Failure::internal)?;
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        // The writer has escaped C0, all but its own line ends; the others are of one UTF-16 unit.
+        if c != '\n' && names::steers_terminals(c) {
+            shown.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            shown.push(c);
+        }
+    }
+    Ok(shown)
 }
 
 /// YAML that every reader takes for the same values.

@@ -11,13 +11,14 @@ use anstyle::AnsiColor;
 
 use crate::cli::failure::Failure;
 use crate::manifest::{self, Problem, Source};
+use crate::names;
 
-/// Control characters as escapes: what comes from images, registries and other users must not act
+/// Characters that steer a terminal as escapes: what comes from images, registries and other users must not act
 /// on the reader's terminal (CVE-2021-25743).
 pub(crate) fn visible(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() {
+        if names::steers_terminals(c) {
             result.extend(c.escape_default());
         } else {
             result.push(c);
