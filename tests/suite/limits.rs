@@ -118,7 +118,7 @@ fn limits_are_what_the_kernel_enforces_on_all_in_the_container() {
 
 #[test]
 fn what_is_written_for_the_pod_limits_all_of_it_and_containers_without_limits() {
-    require_mode!(Mode::Root);
+    require_control!();
     let podrun = Podrun::new();
     let spec = json!({
         "terminationGracePeriodSeconds": 1,
@@ -413,7 +413,7 @@ fn the_status_says_what_is_in_force_and_describe_what_is_written() {
             ],
         ))
         .ok();
-    let is_enforced = mode() == Mode::Root;
+    let is_enforced = has_control();
     let status = &podrun.pod("p")["status"];
     let (mut expected, mut allocated) = (resources.clone(), Value::Null);
     let (mut of_pod, mut allocated_of_pod) = (Value::Null, Value::Null);
