@@ -109,12 +109,12 @@ mod restarts;
 mod sandbox;
 #[path = "suite/sharing.rs"]
 mod sharing;
-#[path = "suite/top.rs"]
-mod top;
 #[path = "suite/threats.rs"]
 mod threats;
 #[path = "suite/threats_kept.rs"]
 mod threats_kept;
+#[path = "suite/top.rs"]
+mod top;
 #[path = "suite/transactions.rs"]
 mod transactions;
 #[path = "suite/users.rs"]

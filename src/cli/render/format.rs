@@ -64,6 +64,7 @@ pub(crate) fn rfc3339(at: jiff::Timestamp) -> String {
 /// Never for JSON values.
 pub(crate) fn json(value: &Value) -> Result<String, Failure> {
     use serde::Serialize;
+    use std::fmt::Write;
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
@@ -75,7 +76,7 @@ pub(crate) fn json(value: &Value) -> Result<String, Failure> {
     for c in text.chars() {
         // The writer has escaped C0, all but its own line ends; the others are of one UTF-16 unit.
         if c != '\n' && names::steers_terminals(c) {
-            shown.push_str(&format!("\\u{:04x}", u32::from(c)));
+            write!(shown, "\\u{:04x}", u32::from(c)).map_err(Failure::internal)?;
         } else {
             shown.push(c);
         }
