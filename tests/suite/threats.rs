@@ -336,8 +336,7 @@ fn names_are_never_read_as_mount_options() {
         let point = point.replace(' ', "\\040");
         let mut lines = lines.iter().map(|line| line.as_str().unwrap().split(' '));
         let line = lines.find(|line| line.clone().nth(4) == Some(&point));
-        let options = line.unwrap().nth(5).unwrap().to_owned();
-        options
+        line.unwrap().nth(5).unwrap().to_owned()
     };
     assert!(options("/").contains("nodev"), "{}", options("/"));
     assert!(options("/v").starts_with("rw,") && options("/v").contains("nodev"));

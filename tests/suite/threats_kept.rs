@@ -95,7 +95,7 @@ fn what_is_planted_in_the_place_of_a_pods_files_is_neither_read_nor_waited_for()
             pod["metadata"]["annotations"] = json!({ "a": token });
         }),
         json("events.json", &|log| {
-            log["events"][0]["message"] = token.into()
+            log["events"][0]["message"] = token.into();
         }),
         json("record.json", &|record| record["name"] = token.into()),
         json("identity.json", &|_| ()),
