@@ -27,10 +27,29 @@ pub use values::{Controller, Setting, Version, of_container, of_pod_cgroup};
 
 use crate::plan::PodPlan;
 
+/// The sizes of huge pages that the machine can have, in bytes, from
+/// `/sys/kernel/mm/hugepages/hugepages-<KiB>kB`.
+pub fn page_sizes() -> Vec<u64> {
+    let entries = std::fs::read_dir("/sys/kernel/mm/hugepages");
+    let names = entries.into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| -> Option<u64> {
+        let name = entry.file_name();
+        let kibibytes = name.to_str()?.strip_prefix("hugepages-")?;
+        kibibytes
+            .strip_suffix("kB")?
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(1024)
+    };
+    let mut sizes: Vec<u64> = names.filter_map(size).collect();
+    sizes.sort_unstable();
+    sizes
+}
+
 /// The fields of these pods that are not in force where only these controllers are, as Kubernetes names
 /// them; none twice.
 pub fn not_in_force(places: &[Place], pods: &[PodPlan]) -> Vec<&'static str> {
-    let mut found = [false; 3];
+    let mut found = [false; 4];
     let all = pods.iter().flat_map(|pod| {
         let containers = pod.containers.iter().map(|container| &container.resources);
         containers.chain([&pod.resources])
@@ -41,6 +60,7 @@ pub fn not_in_force(places: &[Place], pods: &[PodPlan]) -> Vec<&'static str> {
             resources.limits.some_memory().is_some(),
             // One that follows from its limit is not told of twice.
             resources.requests.some_cpu() != resources.limits.some_cpu(),
+            resources.limits.huge_pages.values().any(|limit| *limit > 0),
         ]) {
             *is_found |= is_written;
         }
@@ -54,6 +74,7 @@ pub fn not_in_force(places: &[Place], pods: &[PodPlan]) -> Vec<&'static str> {
         ("limits.cpu", Controller::Cpu),
         ("limits.memory", Controller::Memory),
         ("requests.cpu", Controller::Cpu),
+        ("limits.hugepages", Controller::HugeTlb),
     ];
     fields
         .into_iter()

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 
 use crate::cgroup::marker::Marker;
-use crate::cgroup::{Controller, Place, Setting, Version, of_container, of_pod_cgroup};
+use crate::cgroup::{Controller, Place, Setting, Version, of_container, of_pod_cgroup, page_sizes};
 use crate::plan::{ContainerPlan, InForce, PodPlan, Resources};
 
 /// All pods of this machine, whoever's.
@@ -39,6 +39,8 @@ pub struct PodCgroup {
     groups: Vec<Group>,
     /// What the pod's containers together may have.
     resources: Resources,
+    /// Of the machine's huge pages, where they are controlled.
+    page_sizes: Vec<u64>,
     marker: Marker,
 }
 
@@ -63,7 +65,13 @@ impl PodCgroup {
         runtime_dir: BorrowedFd<'_>,
     ) -> Result<Self, CgroupError> {
         let name = format!("pod{}", plan.uid);
-        let groups = places.into_iter().map(|place| {
+        // Where nothing but huge pages is controlled, beside hierarchies of version 1, entering takes
+        // longer than all else (`enter`): only for a pod that asks for them.
+        let wants_pages = !plan.limits().huge_pages.is_empty();
+        let places = places
+            .into_iter()
+            .filter(|place| wants_pages || place.controllers.as_slice() != [Controller::HugeTlb]);
+        let groups = places.map(|place| {
             let directory = place.directory.join(ALL).join(&name);
             Group { place, directory }
         });
@@ -74,14 +82,24 @@ impl PodCgroup {
                 path: PathBuf::from("its mark in the runtime directory"),
                 source,
             })?;
+        let is_controlled = groups.iter().any(|it| it.has(Controller::HugeTlb));
+        let page_sizes = if is_controlled {
+            page_sizes()
+        } else {
+            Vec::new()
+        };
         let pod = Self {
             groups,
             resources: plan.resources.clone(),
+            page_sizes,
             marker,
         };
         for group in &pod.groups {
             let made = group.make_pod().and_then(|()| {
-                group.write(&group.directory, &of_pod_cgroup(plan, group.place.version))
+                group.write(
+                    &group.directory,
+                    &of_pod_cgroup(plan, &pod.page_sizes, group.place.version),
+                )
             });
             if let Err(error) = made {
                 pod.remove();
@@ -99,7 +117,12 @@ impl PodCgroup {
         for group in &self.groups {
             let directory = group.container(container.name.as_str());
             make_directory(&directory)?;
-            let settings = of_container(container, &self.resources, group.place.version);
+            let settings = of_container(
+                container,
+                &self.resources,
+                &self.page_sizes,
+                group.place.version,
+            );
             group.write(&directory, &settings)?;
         }
         self.enter(container.name.as_str())
@@ -137,14 +160,11 @@ impl PodCgroup {
 
     /// What the kernel gives out as it is told to.
     pub fn in_force(&self) -> InForce {
-        let has = |controller: Controller| {
-            let mut groups = self.groups.iter();
-            groups.any(|group| group.place.controllers.contains(&controller))
-        };
+        let has = |controller| self.groups.iter().any(|group| group.has(controller));
         InForce {
             cpu: has(Controller::Cpu),
             memory: has(Controller::Memory),
-            huge_pages: false,
+            huge_pages: has(Controller::HugeTlb),
         }
     }
 
@@ -220,6 +240,10 @@ impl PodCgroup {
 }
 
 impl Group {
+    fn has(&self, controller: Controller) -> bool {
+        self.place.controllers.contains(&controller)
+    }
+
     fn container(&self, name: &str) -> PathBuf {
         self.directory.join(name_of_container(name))
     }
@@ -266,7 +290,7 @@ impl Group {
             if !self.place.controllers.contains(&setting.controller) {
                 continue;
             }
-            match write(&directory.join(setting.file), &setting.value) {
+            match write(&directory.join(&*setting.file), &setting.value) {
                 Err(error)
                     if setting.is_optional && error.source.kind() == io::ErrorKind::NotFound => {}
                 other => other?,

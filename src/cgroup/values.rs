@@ -1,7 +1,10 @@
 //! From resources to what is written into the files of cgroups, by the kubelet's numbers
 //! (`helpers_linux.go`, `ResourceConfigForPod`) and the kernel's names. Pure.
 
-use crate::plan::{Amounts, ContainerPlan, PodPlan, Resources, Role};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::plan::{Amounts, ContainerPlan, PodPlan, Resources};
 
 /// The generation of the kernel's interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +24,13 @@ pub enum Controller {
     Memory,
     /// Number of processes.
     Pids,
+    /// Huge pages.
+    HugeTlb,
 }
 
 impl Controller {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Cpu, Self::Memory, Self::Pids];
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::Memory, Self::Pids, Self::HugeTlb];
 
     /// The kernel's name.
     pub const fn name(self) -> &'static str {
@@ -33,6 +38,7 @@ impl Controller {
             Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Pids => "pids",
+            Self::HugeTlb => "hugetlb",
         }
     }
 }
@@ -43,7 +49,7 @@ pub struct Setting {
     /// Whose file it is.
     pub controller: Controller,
     /// Its name.
-    pub file: &'static str,
+    pub file: Cow<'static, str>,
     /// Its content.
     pub value: String,
     /// Whether a kernel may be without it.
@@ -63,28 +69,28 @@ const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
 /// starting others.
 const MOST_PROCESSES: u64 = 4096;
 
-/// The settings of a pod's cgroup. Processor time and memory are limited if they are for the pod or for
-/// all of its containers.
-pub fn of_pod_cgroup(plan: &PodPlan, version: Version) -> Vec<Setting> {
+/// The settings of a pod's cgroup.
+pub fn of_pod_cgroup(plan: &PodPlan, page_sizes: &[u64], version: Version) -> Vec<Setting> {
     let requests = plan.together(|resources| &resources.requests);
-    let mut limits = plan.together(|resources| &resources.limits);
-    let counted = plan.containers.iter();
-    for container in counted.filter(|container| container.role != Role::Ephemeral) {
-        let own = container.resources.limits_in(&plan.resources);
-        limits.cpu = limits.cpu.filter(|_| own.some_cpu().is_some());
-        limits.memory = limits.memory.filter(|_| own.some_memory().is_some());
-    }
+    let limits = plan.limits();
     let mut settings = amounts(&requests, &limits, version);
     settings.push(setting(Controller::Pids, "pids.max", &MOST_PROCESSES));
+    settings.extend(huge_pages(&limits.huge_pages, page_sizes, version));
     settings
 }
 
 /// The settings of a container's cgroup in a pod of such resources.
-pub fn of_container(container: &ContainerPlan, pod: &Resources, version: Version) -> Vec<Setting> {
+pub fn of_container(
+    container: &ContainerPlan,
+    pod: &Resources,
+    page_sizes: &[u64],
+    version: Version,
+) -> Vec<Setting> {
     let limits = container.resources.limits_in(pod);
     let mut requests = container.resources.requests.clone();
     requests.cpu = requests.cpu.or(limits.cpu);
     let mut settings = amounts(&requests, &limits, version);
+    settings.extend(huge_pages(&limits.huge_pages, page_sizes, version));
     if version == Version::Two {
         // As the kubelet's `singleProcessOOMKill: false`: what has lost a process is no longer what
         // it was, and is ended as a whole.
@@ -133,10 +139,50 @@ fn amounts(requests: &Amounts, limits: &Amounts, version: Version) -> Vec<Settin
     settings
 }
 
-fn setting(controller: Controller, file: &'static str, value: &impl ToString) -> Setting {
+/// Pages of every size are limited: there are none that were not asked for. Newer kernels count those
+/// that are reserved, too, and refuse them before a process touches one that it cannot have.
+fn huge_pages(
+    limits: &BTreeMap<u64, u64>,
+    page_sizes: &[u64],
+    version: Version,
+) -> impl Iterator<Item = Setting> {
+    let of = move |size: u64| {
+        let limit = limits.get(&size).copied().unwrap_or(0);
+        ["", "rsvd."].map(|counted| {
+            let end = match version {
+                Version::One => "limit_in_bytes",
+                Version::Two => "max",
+            };
+            Setting {
+                is_optional: !counted.is_empty(),
+                ..setting(
+                    Controller::HugeTlb,
+                    format!("hugetlb.{}.{counted}{end}", page_word(size)),
+                    &limit,
+                )
+            }
+        })
+    };
+    page_sizes.iter().flat_map(move |size| of(*size))
+}
+
+/// The size of a page in the names of the kernel's files (`mem_fmt` of `hugetlb_cgroup.c`).
+fn page_word(size: u64) -> String {
+    match size {
+        0..0x10_0000 => format!("{}KB", size >> 10),
+        0x10_0000..0x4000_0000 => format!("{}MB", size >> 20),
+        _ => format!("{}GB", size >> 30),
+    }
+}
+
+fn setting(
+    controller: Controller,
+    file: impl Into<Cow<'static, str>>,
+    value: &impl ToString,
+) -> Setting {
     Setting {
         controller,
-        file,
+        file: file.into(),
         value: value.to_string(),
         is_optional: false,
     }
@@ -201,6 +247,32 @@ mod tests {
         ] {
             assert_eq!(weight(shares), expected, "{shares}");
         }
+    }
+
+    #[test]
+    fn pages_of_every_size_are_limited() {
+        let limits = BTreeMap::from([(2 << 20, 4 << 20)]);
+        let sizes = [64 << 10, 2 << 20, 1 << 30];
+        let settings: Vec<Setting> = huge_pages(&limits, &sizes, Version::Two).collect();
+        assert_eq!(
+            written(&settings),
+            [
+                "hugetlb.64KB.max=0",
+                "hugetlb.64KB.rsvd.max=0",
+                "hugetlb.2MB.max=4194304",
+                "hugetlb.2MB.rsvd.max=4194304",
+                "hugetlb.1GB.max=0",
+                "hugetlb.1GB.rsvd.max=0",
+            ]
+        );
+        let settings: Vec<Setting> = huge_pages(&limits, &sizes[1..2], Version::One).collect();
+        assert_eq!(
+            written(&settings),
+            [
+                "hugetlb.2MB.limit_in_bytes=4194304",
+                "hugetlb.2MB.rsvd.limit_in_bytes=4194304",
+            ]
+        );
     }
 
     fn written(settings: &[Setting]) -> Vec<String> {

@@ -172,6 +172,36 @@ impl Amounts {
     }
 }
 
+/// The bytes of a page of the file system of an emptyDir, by its medium: nothing if it is no such
+/// medium. It is one that the pod's containers ask for (`getPageSizeMountOption` of the kubelet).
+///
+/// # Errors
+/// What is wrong with the medium in this pod.
+pub fn page_size_of_medium(spec: &PodSpec, medium: &str) -> Result<Option<u64>, &'static str> {
+    let Some(rest) = medium.strip_prefix("HugePages") else {
+        return Ok(None);
+    };
+    let of_pod = Amounts::of(spec.resources.as_ref().and_then(|it| it.limits.as_ref()));
+    let asked_for = Amounts::of_containers(spec, |it| it.limits.as_ref()).or(&of_pod);
+    let mut sizes = asked_for.huge_pages.into_keys();
+    if rest.is_empty() {
+        return match (sizes.next(), sizes.next()) {
+            (Some(size), None) => Ok(Some(size)),
+            (None, _) => Err("needs a container with a limit of huge pages"),
+            (Some(_), Some(_)) => Err("does not say of which size: the pod has limits of several"),
+        };
+    }
+    let size = rest
+        .strip_prefix('-')
+        .and_then(|size| parse_quantity(size).ok());
+    let size = size.ok_or("must be HugePages or HugePages-<size>, such as HugePages-2Mi")?;
+    if sizes.any(|asked_for| asked_for == size) {
+        Ok(Some(size))
+    } else {
+        Err("needs a container with a limit of pages of this size")
+    }
+}
+
 /// The bytes of a page, of a resource such as `hugepages-2Mi`.
 pub(super) fn page_size(name: &str) -> Option<u64> {
     let size = parse_quantity(name.strip_prefix(HUGE_PAGES)?).ok()?;

@@ -480,7 +480,7 @@ const VOLUME: &[Field] = &[
         Kind::Object(&[
             works("medium", Kind::Text),
             works("sizeLimit", Kind::Quantity),
-            not_yet("mode"),
+            works("mode", Kind::Int32),
         ]),
     ),
     works(

@@ -32,7 +32,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::names::{Namespace, ObjectKind, ObjectName};
 
-pub use amounts::{Amounts, Part, huge_pages_name};
+pub use amounts::{Amounts, Part, huge_pages_name, page_size_of_medium};
 pub use capability::Capability;
 pub(crate) use pod::env::subscript;
 pub use pod::sysctl_path;

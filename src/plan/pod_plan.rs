@@ -160,11 +160,17 @@ pub enum VolumeSource {
     EmptyDirDisk {
         /// `sizeLimit` in bytes.
         size_limit: Option<u64>,
+        /// Its permission bits, whatever the umask is.
+        mode: u32,
     },
-    /// A tmpfs of the pod's own.
+    /// A file system in memory of the pod's own.
     EmptyDirMemory {
-        /// `sizeLimit` in bytes; the size of the tmpfs.
+        /// `sizeLimit` in bytes; the size of the file system.
         size_limit: Option<u64>,
+        /// Its permission bits.
+        mode: u32,
+        /// Bytes of a page, where they are huge: a hugetlbfs, and else a tmpfs.
+        page_size: Option<u64>,
     },
     /// A path of the host, resolved with the host's semantics.
     HostPath {

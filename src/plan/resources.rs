@@ -102,6 +102,19 @@ impl PodPlan {
         of(&self.resources).or(&together(&self.containers, of))
     }
 
+    /// What all of the pod may have at most (`ResourceConfigForPod` of the kubelet): processor time and
+    /// memory are limited if they are for the pod, or for each of its containers.
+    pub fn limits(&self) -> Amounts {
+        let mut limits = self.together(|resources| &resources.limits);
+        let counted = self.containers.iter();
+        for container in counted.filter(|container| container.role != Role::Ephemeral) {
+            let own = container.resources.limits_in(&self.resources);
+            limits.cpu = limits.cpu.filter(|_| own.some_cpu().is_some());
+            limits.memory = limits.memory.filter(|_| own.some_memory().is_some());
+        }
+        limits
+    }
+
     /// Whether the kernel has to know of anything.
     pub fn is_limited(&self) -> bool {
         let mut all = self.containers.iter().map(|container| &container.resources);

@@ -72,21 +72,29 @@ pub fn materialise(
     let mut trees = trees.into_iter();
     for volume in &plan.volumes {
         match &volume.source {
-            VolumeSource::EmptyDirDisk { .. } | VolumeSource::EphemeralClaim => {
-                make_directory(pod_dir, volume, 0o777)
+            source @ (VolumeSource::EmptyDirDisk { .. } | VolumeSource::EphemeralClaim) => {
+                let mode = match source {
+                    VolumeSource::EmptyDirDisk { mode, .. } => *mode,
+                    _ => 0o777,
+                };
+                make_directory(pod_dir, volume, mode)
                     .and_then(|()| give_root(pod_dir, volume, gid))
                     .map_err(|e| error(&volume.name, e.to_string()))?;
             }
-            VolumeSource::EmptyDirMemory { size_limit } => {
-                make_directory(pod_dir, volume, 0o777)
-                    .and_then(|()| mount_memory(pod_dir, volume, "0777", *size_limit))
+            VolumeSource::EmptyDirMemory {
+                size_limit,
+                mode,
+                page_size,
+            } => {
+                make_directory(pod_dir, volume, *mode)
+                    .and_then(|()| mount_memory(pod_dir, volume, *mode, *size_limit, *page_size))
                     .and_then(|()| give_root(pod_dir, volume, gid))
                     .map_err(|e| error(&volume.name, e.to_string()))?;
             }
             // In memory, as the kubelet has secrets: what is written there stays on no disk.
             VolumeSource::Projected { files } => {
                 make_directory(pod_dir, volume, 0o755)
-                    .and_then(|()| mount_memory(pod_dir, volume, "0755", None))
+                    .and_then(|()| mount_memory(pod_dir, volume, 0o755, None, None))
                     .and_then(|()| write_files(pod_dir, &volume.name, files, gid))
                     .map_err(|e| error(&volume.name, e.to_string()))?;
             }
@@ -153,8 +161,7 @@ fn check_ids(
         .map_err(|message| error(&volume.name, message))
 }
 
-/// Makes a volume's directory. An emptyDir has mode 0777 whatever the umask is (`perm` in the
-/// kubelet's `empty_dir.go`).
+/// Makes a volume's directory with its mode, whatever the umask is.
 fn make_directory(pod_dir: &Path, volume: &VolumePlan, mode: u32) -> io::Result<()> {
     let path = volume_path(pod_dir, &volume.name);
     rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700))?;
@@ -192,21 +199,24 @@ pub fn write_files(
 fn mount_memory(
     pod_dir: &Path,
     volume: &VolumePlan,
-    mode: &str,
+    mode: u32,
     limit: Option<u64>,
+    page_size: Option<u64>,
 ) -> io::Result<()> {
-    let size = limit.map(|bytes| bytes.to_string());
-    let mut options = vec![("mode", mode)];
-    if let Some(size) = &size {
-        options.push(("size", size.as_str()));
-    }
-    let tmpfs = new_filesystem(
-        "tmpfs",
+    let mode = format!("{mode:04o}");
+    let limit = limit.map(|bytes| bytes.to_string());
+    let page = page_size.map(|bytes| bytes.to_string());
+    let mut options = vec![("mode", mode.as_str())];
+    options.extend(page.as_deref().map(|page| ("pagesize", page)));
+    options.extend(limit.as_deref().map(|limit| ("size", limit)));
+    let kind = if page.is_some() { "hugetlbfs" } else { "tmpfs" };
+    let filesystem = new_filesystem(
+        kind,
         &options,
         MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID,
     )?;
     let target = open_directory(&volume_path(pod_dir, &volume.name))?;
-    attach(tmpfs.as_fd(), target.as_fd())
+    attach(filesystem.as_fd(), target.as_fd())
 }
 
 /// Mounts the layers of an image one over the other. The directory itself is the lowest: an overlay

@@ -448,3 +448,149 @@ fn the_status_says_what_is_in_force_and_describe_what_is_written() {
         assert!(described.contains(&lines), "{lines}\n{described}");
     }
 }
+
+#[test]
+fn an_empty_dir_has_the_mode_that_is_written() {
+    let podrun = Podrun::new();
+    let spec = json!({
+        "terminationGracePeriodSeconds": 1,
+        "volumes": [
+            { "name": "disk", "emptyDir": { "mode": 0o1770 } },
+            { "name": "memory", "emptyDir": { "mode": 0o705, "medium": "Memory" } },
+            { "name": "plain", "emptyDir": {} },
+        ],
+    });
+    let mounts = json!({ "volumeMounts": [
+        { "name": "disk", "mountPath": "/disk" },
+        { "name": "memory", "mountPath": "/memory" },
+        { "name": "plain", "mountPath": "/plain" },
+    ] });
+    podrun
+        .up(&pod(
+            "p",
+            spec,
+            &[container_with("a", &["ready-sleep"], &mounts)],
+        ))
+        .ok();
+    for (path, mode) in [
+        ("/disk", "41770 "),
+        ("/memory", "40705 "),
+        ("/plain", "40777 "),
+    ] {
+        let found = podrun.probe("p", "a", &["stat", path]);
+        assert!(found.starts_with(mode), "{path}: {found}");
+    }
+}
+
+/// Sets pages aside as long as it lives.
+struct HugePages(String);
+
+impl HugePages {
+    const FILE: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+
+    /// Nothing on a machine that does not give any.
+    fn set_aside(count: u32) -> Option<Self> {
+        let before = std::fs::read_to_string(Self::FILE).ok()?;
+        let this = Self(before);
+        write_in_place(Self::FILE, &count.to_string())?;
+        let now = std::fs::read_to_string(Self::FILE).ok()?;
+        (now.trim() == count.to_string()).then_some(this)
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        write_in_place(Self::FILE, self.0.trim());
+    }
+}
+
+fn write_in_place(path: &str, text: &str) -> Option<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).open(path).ok()?;
+    file.write_all(text.as_bytes()).ok()
+}
+
+#[test]
+fn huge_pages_are_a_resource_and_a_medium() {
+    let podrun = Podrun::new();
+    let resources = json!({ "limits": { "memory": "64Mi", "hugepages-2Mi": "4Mi" } });
+    let spec = |medium: &str| {
+        json!({
+            "terminationGracePeriodSeconds": 1,
+            "volumes": [{ "name": "v", "emptyDir": { "medium": medium, "mode": 0o700 } }],
+        })
+    };
+    let fields = json!({
+        "resources": resources, "volumeMounts": [{ "name": "v", "mountPath": "/v" }],
+    });
+    let huge = |medium| {
+        let container = container_with("a", &["ready-sleep"], &fields);
+        podrun.manifest("pod", &pod("huge", spec(medium), &[container]))
+    };
+    let mut refused = json!({ "limits": { "memory": "64Mi", "hugepages-3Mi": "3Mi" } });
+    let none = podrun.manifest(
+        "none",
+        &once("none", &[limited("a", &["exit", "0"], &refused)]),
+    );
+    podrun
+        .run(["up", &none])
+        .code(3)
+        .says("the machine has no pages of this size");
+    refused["limits"] = json!({ "memory": "64Mi", "hugepages-2Mi": "64Gi" });
+    let many = podrun.manifest(
+        "many",
+        &once("many", &[limited("a", &["exit", "0"], &refused)]),
+    );
+    podrun
+        .run(["up", &many])
+        .code(3)
+        .says("for such pages")
+        .says("nr_hugepages");
+    podrun.nothing_left();
+    if mode() != Mode::Root {
+        podrun
+            .run(["up", &huge("HugePages")])
+            .code(3)
+            .says("huge pages cannot be mounted in a user namespace");
+        return;
+    }
+    let Some(_pages) = HugePages::set_aside(4) else {
+        eprintln!("not about this machine, which sets no huge pages aside");
+        return;
+    };
+    let output = podrun.run(["up", &huge("HugePages")]).ok();
+    let mounts = podrun.probe("huge", "a", &["read", "/proc/self/mountinfo"]);
+    let mount = mounts.lines().find(|line| line.contains(" /v ")).unwrap();
+    assert!(mount.contains(" hugetlbfs "), "{mount}");
+    assert!(mount.contains("pagesize=2M"), "{mount}");
+    let found = podrun.probe("huge", "a", &["stat", "/v"]);
+    assert!(found.starts_with("40700 "), "{found}");
+    let status = &podrun.pod("huge")["status"]["containerStatuses"][0];
+    let is_told = output.stderr.contains("limits.hugepages is not in force");
+    let shown = &status["resources"]["limits"]["hugepages-2Mi"];
+    assert_eq!(*shown == "4Mi", !is_told, "{status}\n{}", output.stderr);
+    if !is_told {
+        let pod = format!("podrun/pod{}", uid(&podrun, "huge"));
+        let limit = |place: &str, group: &str, file: &str| {
+            let path = Path::new("/sys/fs/cgroup")
+                .join(place)
+                .join(&pod)
+                .join(group);
+            std::fs::read_to_string(path.join(file)).ok()
+        };
+        for group in ["", "container-a"] {
+            let found = limit("hugetlb", group, "hugetlb.2MB.limit_in_bytes")
+                .or_else(|| limit("unified", group, "hugetlb.2MB.max"))
+                .or_else(|| limit("", group, "hugetlb.2MB.max"));
+            assert_eq!(found.as_deref(), Some("4194304\n"), "{group}");
+            // Of other sizes there are none.
+            let found = limit("hugetlb", group, "hugetlb.1GB.limit_in_bytes")
+                .or_else(|| limit("unified", group, "hugetlb.1GB.max"))
+                .or_else(|| limit("", group, "hugetlb.1GB.max"));
+            assert!(found.is_none_or(|it| it == "0\n"), "{group}");
+        }
+    }
+    podrun.run(["rm", "huge"]).ok();
+    podrun.nothing_left();
+}

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::cgroup;
 use crate::cli::duration;
 use crate::cli::failure::Failure;
 use crate::names::{Namespace, PodUid};
@@ -31,9 +32,24 @@ pub(crate) fn host_facts(state: &Path, ids: Option<u32>) -> HostFacts {
         },
         storage: rustix::fs::statvfs(state)
             .map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize)),
+        huge_pages: huge_pages(),
         capabilities: capabilities(ids.is_some()),
         apparmor: apparmor(),
     }
+}
+
+/// What is set aside for huge pages, from `hugepages-<KiB>kB/nr_hugepages`.
+fn huge_pages() -> BTreeMap<u64, u64> {
+    let sizes = cgroup::page_sizes().into_iter();
+    sizes
+        .map(|size| {
+            let kibibytes = size / 1024;
+            let path = format!("/sys/kernel/mm/hugepages/hugepages-{kibibytes}kB/nr_hugepages");
+            let count = std::fs::read_to_string(path).unwrap_or_default();
+            let count: u64 = count.trim().parse().unwrap_or(0);
+            (size, count.saturating_mul(size))
+        })
+        .collect()
 }
 
 /// The capabilities that a pod's containers can have: in a new user namespace every one the kernel

@@ -4,9 +4,12 @@
 use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
 
 use super::Rules;
-use crate::manifest::amounts::{Amounts, HUGE_PAGES};
+use crate::manifest::amounts::{Amounts, HUGE_PAGES, page_size};
 use crate::manifest::quantity::{bytes_text, millicores_text};
-use crate::manifest::{parse_quantity, parse_thousandths};
+use crate::manifest::{huge_pages_name, parse_quantity, parse_thousandths};
+
+/// What does without one.
+const DEVICES: &str = "a device file can be had as a hostPath of type CharDevice";
 
 /// Whose resources they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,22 +182,31 @@ fn check_one(
             rules.error_hint(path, message, "set it for the containers");
             return None;
         }
-        _ if name.starts_with(HUGE_PAGES) => {
-            rules.error(path, "is not supported yet");
-            return None;
-        }
+        _ if name.starts_with(HUGE_PAGES) => match page_size(name).map(huge_pages_name) {
+            Some(usual) if usual == name => {}
+            usual => {
+                let example = usual.unwrap_or_else(|| "hugepages-2Mi".to_owned());
+                let message = "does not end with the size of a page";
+                rules.error_hint(path, message, format!("write `{example}`"));
+                return None;
+            }
+        },
         _ if name.contains('/') => {
-            rules.error(path, "needs a device plugin of a cluster");
+            rules.error_hint(path, "needs a device plugin of a cluster", DEVICES);
             return None;
         }
         (_, Owner::Container) => {
             let message = format!("`{shown}` is not a resource of a container");
-            rules.error_hint(path, message, "use cpu, memory or ephemeral-storage");
+            rules.error_hint(
+                path,
+                message,
+                "use cpu, memory, ephemeral-storage or hugepages-<size>",
+            );
             return None;
         }
         (_, Owner::Pod) => {
             let message = format!("`{shown}` is not a resource of a pod");
-            rules.error_hint(path, message, "use cpu or memory");
+            rules.error_hint(path, message, "use cpu, memory or hugepages-<size>");
             return None;
         }
     }
@@ -233,18 +245,46 @@ mod tests {
                  requests: {ephemeral-storage: 2Gi}}",
                 "resources.requests.ephemeral-storage: must not be more than its limit of 1Gi",
             ),
+            ("resources: {limits: {hugepages-2Mi: 4Mi, memory: 1Gi}}", ""),
             (
-                "resources: {limits: {hugepages-2Mi: 4Mi, memory: 1Gi}}",
-                "resources.limits.hugepages-2Mi: is not supported yet",
+                "resources: {limits: {hugepages-2Mi: 4Mi, cpu: 1}, \
+                 requests: {hugepages-2Mi: 4Mi}}",
+                "",
+            ),
+            (
+                "resources: {limits: {hugepages-2Mi: 4Mi}}",
+                "resources.limits.hugepages-2Mi: needs cpu or memory beside it (request `memory`, \
+                 too)",
+            ),
+            (
+                "resources: {limits: {hugepages-2Mi: 4Mi, cpu: 1}, \
+                 requests: {hugepages-2Mi: 2Mi}}",
+                "resources.requests.hugepages-2Mi: must be equal to its limit of 4Mi",
+            ),
+            (
+                "resources: {requests: {hugepages-2Mi: 2Mi, cpu: 1}}",
+                "resources.requests.hugepages-2Mi: must have a limit that is equal: huge pages are \
+                 never shared out twice",
+            ),
+            (
+                "resources: {limits: {hugepages-2048Ki: 4Mi, cpu: 1}}",
+                "resources.limits.hugepages-2048Ki: does not end with the size of a page (write \
+                 `hugepages-2Mi`)",
             ),
             (
                 "resources: {limits: {nvidia.com/gpu: 1}}",
-                "resources.limits.nvidia.com/gpu: needs a device plugin of a cluster",
+                "resources.limits.nvidia.com/gpu: needs a device plugin of a cluster (a device file \
+                 can be had as a hostPath of type CharDevice)",
+            ),
+            (
+                "resources: {requests: {example.com/dongle: 1}}",
+                "resources.requests.example.com/dongle: needs a device plugin of a cluster (a \
+                 device file can be had as a hostPath of type CharDevice)",
             ),
             (
                 "resources: {requests: {ram: 1Gi}}",
                 "resources.requests.ram: `ram` is not a resource of a container (use cpu, \
-                 memory or ephemeral-storage)",
+                 memory, ephemeral-storage or hugepages-<size>)",
             ),
             (
                 "resources: {claims: [{name: a}]}",
@@ -342,13 +382,15 @@ mod tests {
                 "{limits: {example.com/dongle: 1}}",
                 "{}",
                 "{}",
-                "spec.resources.limits.example.com/dongle: needs a device plugin of a cluster",
+                "spec.resources.limits.example.com/dongle: needs a device plugin of a cluster (a \
+                 device file can be had as a hostPath of type CharDevice)",
             ),
             (
                 "{limits: {ram: 1Gi}}",
                 "{}",
                 "{}",
-                "spec.resources.limits.ram: `ram` is not a resource of a pod (use cpu or memory)",
+                "spec.resources.limits.ram: `ram` is not a resource of a pod (use cpu, memory or \
+                 hugepages-<size>)",
             ),
             (
                 "{claims: [{name: a}]}",

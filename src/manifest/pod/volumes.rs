@@ -5,8 +5,11 @@ use std::collections::HashSet;
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
 
 use super::{Rules, mounts, projections};
-use crate::manifest::{parse_quantity, storage};
+use crate::manifest::{page_size_of_medium, parse_quantity, storage};
 use crate::names::{check_dns_label, check_dns_subdomain};
+
+/// Permissions and the bit that keeps others from removing files.
+const MOST_MODE: i32 = 0o1777;
 
 /// `ValidateVolumes`.
 pub(super) fn check(spec: &PodSpec, rules: &mut Rules<'_>) {
@@ -54,16 +57,23 @@ pub(super) fn check(spec: &PodSpec, rules: &mut Rules<'_>) {
             match empty.medium.as_deref() {
                 None | Some("" | "Memory") => {}
                 Some(medium) if medium.starts_with("HugePages") => {
-                    rules.error(
-                        &format!("{path}.emptyDir.medium"),
-                        "HugePages is not supported yet",
-                    );
+                    if let Err(message) = page_size_of_medium(spec, medium) {
+                        rules.error(&format!("{path}.emptyDir.medium"), message);
+                    }
                 }
                 Some(_) => rules.one_of(
                     &format!("{path}.emptyDir.medium"),
                     empty.medium.as_ref(),
                     &["", "Memory", "HugePages"],
                 ),
+            }
+            if let Some(mode) = empty.mode
+                && !(0..=MOST_MODE).contains(&mode)
+            {
+                rules.error(
+                    &format!("{path}.emptyDir.mode"),
+                    "must be between 0 and 01777",
+                );
             }
             if let Some(Err(message)) = empty.size_limit.as_ref().map(|q| parse_quantity(&q.0)) {
                 rules.error(&format!("{path}.emptyDir.sizeLimit"), message);
@@ -212,4 +222,54 @@ pub(super) fn clean(path: &str) -> Vec<String> {
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::manifest::pod::tests::assert_specs;
+
+    #[test]
+    fn an_empty_dir_has_a_mode_and_a_medium() {
+        const MODE: &str = "spec.volumes[0].emptyDir.mode: must be between 0 and 01777";
+        let spec = |volume: &str, limits: &str| {
+            format!(
+                "volumes: [{{name: v, emptyDir: {volume}}}], containers: [{{name: a, image: i, \
+                 resources: {{limits: {limits}}}}}]"
+            )
+        };
+        let one = "{memory: 1Gi, hugepages-2Mi: 2Mi}";
+        let two = "{memory: 1Gi, hugepages-2Mi: 2Mi, hugepages-1Gi: 1Gi}";
+        let medium = |message: &str| format!("spec.volumes[0].emptyDir.medium: {message}");
+        for (volume, limits, error) in [
+            ("{mode: 0}", "{}", String::new()),
+            ("{mode: 01777}", "{}", String::new()),
+            ("{mode: 0o700}", "{}", String::new()),
+            ("{mode: 02000}", "{}", MODE.to_owned()),
+            ("{mode: -1}", "{}", MODE.to_owned()),
+            ("{medium: HugePages}", one, String::new()),
+            ("{medium: HugePages-2Mi}", two, String::new()),
+            (
+                "{medium: HugePages}",
+                "{}",
+                medium("needs a container with a limit of huge pages"),
+            ),
+            (
+                "{medium: HugePages}",
+                two,
+                medium("does not say of which size: the pod has limits of several"),
+            ),
+            (
+                "{medium: HugePages-1Gi}",
+                one,
+                medium("needs a container with a limit of pages of this size"),
+            ),
+            (
+                "{medium: HugePages2Mi}",
+                one,
+                medium("must be HugePages or HugePages-<size>, such as HugePages-2Mi"),
+            ),
+        ] {
+            assert_specs(&[(&spec(volume, limits), &error)]);
+        }
+    }
 }

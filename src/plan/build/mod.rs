@@ -48,6 +48,8 @@ pub struct HostFacts {
     pub memory: u64,
     /// Bytes of the disk that pods are kept on.
     pub storage: u64,
+    /// Bytes that the machine has set aside for huge pages, by the bytes of such a page.
+    pub huge_pages: BTreeMap<u64, u64>,
     /// The capabilities that podrun can give, a bit a number.
     pub capabilities: u64,
     /// Its `AppArmor`.
@@ -182,6 +184,7 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
         })
         .collect();
     let resources = resources::plan(spec.resources.as_ref());
+    resources::check_huge_pages(spec, input.host, &mut problems);
     resources::set_oom_scores(&mut containers, &resources, input.host.memory);
     let ports = if host_network {
         Vec::new()
@@ -196,7 +199,7 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
         return Err(problems);
     }
     let grace = spec.termination_grace_period_seconds.unwrap_or(30);
-    Ok(PodPlan {
+    let mut plan = PodPlan {
         version: PLAN_VERSION,
         namespace: input.namespace.clone(),
         name: input.name.clone(),
@@ -235,7 +238,9 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
             .and_then(|seconds| u64::try_from(seconds).ok()),
         back_off: input.back_off,
         ports,
-    })
+    };
+    volume::bound_memory(&mut plan);
+    Ok(plan)
 }
 
 /// The volumes of a running pod that podrun writes, as they are to be now.
@@ -391,6 +396,7 @@ mod tests {
             cpus: 2,
             memory: 3 << 30,
             storage: 5 << 30,
+            huge_pages: [(2 << 20, 16 << 20)].into(),
             capabilities: (1 << 41) - 1,
             apparmor: AppArmor::Enabled(Some(vec!["loaded".to_owned()])),
         };

@@ -1,7 +1,9 @@
 //! `resources` of containers and pods, and what the kernel is told of who ends first.
 
-use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::api::core::v1::{PodSpec, ResourceRequirements};
 
+use super::{HostFacts, PlanProblem};
+use crate::manifest::{bytes_text, huge_pages_name};
 use crate::plan::resources::together;
 use crate::plan::{Amounts, ContainerPlan, QosClass, Resources, Role};
 
@@ -17,6 +19,43 @@ pub(super) fn plan(resources: Option<&ResourceRequirements>) -> Resources {
         limits: Amounts::of(resources.limits.as_ref()),
         requests: Amounts::of(resources.requests.as_ref()),
     })
+}
+
+/// That the machine has the huge pages which the Pod's containers, or the Pod itself, may take up.
+pub(super) fn check_huge_pages(spec: &PodSpec, host: &HostFacts, problems: &mut Vec<PlanProblem>) {
+    let containers = super::containers(spec);
+    let containers = containers.map(|(path, _, container)| (path, container.resources.as_ref()));
+    for (path, resources) in containers.chain([("spec".to_owned(), spec.resources.as_ref())]) {
+        for (size, wanted) in plan(resources).limits.huge_pages {
+            let Some(message) = lack_of_pages(size, wanted, host) else {
+                continue;
+            };
+            let kibibytes = size / 1024;
+            let file = format!("/sys/kernel/mm/hugepages/hugepages-{kibibytes}kB/nr_hugepages");
+            let hint = if host.huge_pages.contains_key(&size) {
+                format!("as root, write {} into {file}", wanted.div_ceil(size))
+            } else {
+                let names = host.huge_pages.keys().map(|size| huge_pages_name(*size));
+                format!("it has {}", names.collect::<Vec<_>>().join(", "))
+            };
+            problems.push(PlanProblem {
+                path: format!("{path}.resources.limits.{}", huge_pages_name(size)),
+                message,
+                hint: Some(hint).filter(|_| !host.huge_pages.is_empty()),
+            });
+        }
+    }
+}
+
+fn lack_of_pages(size: u64, wanted: u64, host: &HostFacts) -> Option<String> {
+    match host.huge_pages.get(&size) {
+        None => Some("the machine has no pages of this size".to_owned()),
+        Some(all) if wanted > *all => {
+            let all = bytes_text(*all);
+            Some(format!("the machine has set aside {all} for such pages"))
+        }
+        Some(_) => None,
+    }
 }
 
 /// `GetContainerOOMScoreAdjust`: the more of the machine's memory a container requests, the later it
@@ -203,5 +242,69 @@ mod tests {
         .unwrap();
         let limits = plan.together(|resources| &resources.limits);
         assert_eq!((limits.cpu, limits.memory), (Some(3000), Some(2 << 30)));
+    }
+
+    #[test]
+    fn huge_pages_are_those_that_the_machine_has_set_aside() {
+        // The machine of the tests has 16 MiB of pages of 2 MiB.
+        let problems = |limits: Value| {
+            let container = json!({ "name": "a", "image": "i", "resources": { "limits": limits } });
+            let problems = plan(&json!({ "containers": [container] })).err();
+            let mut all = problems.into_iter().flatten();
+            all.next().map(|it| {
+                let hint = it.hint.unwrap_or_default();
+                format!("{}: {} ({hint})", it.path, it.message)
+            })
+        };
+        assert_eq!(problems(json!({ "hugepages-2Mi": "16Mi" })), None);
+        assert_eq!(
+            problems(json!({ "hugepages-2Mi": "18Mi" })).as_deref(),
+            Some(
+                "spec.containers[0].resources.limits.hugepages-2Mi: the machine has set aside 16Mi \
+                 for such pages (as root, write 9 into \
+                 /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages)"
+            )
+        );
+        assert_eq!(
+            problems(json!({ "hugepages-1Gi": "1Gi" })).as_deref(),
+            Some(
+                "spec.containers[0].resources.limits.hugepages-1Gi: the machine has no pages of \
+                 this size (it has hugepages-2Mi)"
+            )
+        );
+    }
+
+    #[test]
+    fn a_volume_in_memory_is_no_larger_than_the_pods_memory() {
+        use crate::plan::VolumeSource;
+        let sizes = |second: Value| {
+            let volume = |name: &str, mut fields: Value| {
+                fields["medium"] = "Memory".into();
+                json!({ "name": name, "emptyDir": fields })
+            };
+            let plan = plan(&json!({
+                "volumes": [
+                    volume("a", json!({})),
+                    volume("b", json!({ "sizeLimit": "1Gi" })),
+                    volume("c", json!({ "sizeLimit": "8Gi" })),
+                ],
+                "containers": [
+                    { "name": "a", "image": "i", "resources": both("1", "2Gi") },
+                    { "name": "b", "image": "i", "resources": second },
+                ],
+            }))
+            .unwrap();
+            let volumes = plan.volumes.iter();
+            volumes
+                .map(|volume| match volume.source {
+                    VolumeSource::EmptyDirMemory { size_limit, .. } => {
+                        size_limit.map(|it| it >> 30)
+                    }
+                    _ => panic!("{volume:?}"),
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(both("1", "1Gi")), [Some(3), Some(1), Some(3)]);
+        assert_eq!(sizes(json!({})), [None, Some(1), Some(8)]);
     }
 }

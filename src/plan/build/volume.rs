@@ -5,9 +5,9 @@ use std::path::{Component, Path, PathBuf};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Volume};
 
 use super::{Input, PlanProblem, problem, projection};
-use crate::manifest::parse_quantity;
+use crate::manifest::{page_size_of_medium, parse_quantity};
 use crate::names::VolumeName;
-use crate::plan::{HostPathType, RootSource, VolumePlan, VolumeSource, storage};
+use crate::plan::{HostPathType, PodPlan, RootSource, VolumePlan, VolumeSource, storage};
 
 pub(super) fn plan(
     index: usize,
@@ -96,13 +96,51 @@ pub(super) fn plan(
                 return None;
             }
         };
-        if empty.medium.as_deref() == Some("Memory") {
-            VolumeSource::EmptyDirMemory { size_limit }
+        // `perm` of the kubelet's `empty_dir.go`.
+        let mode = empty.mode.and_then(|mode| u32::try_from(mode).ok());
+        let mode = mode.unwrap_or(0o777);
+        let medium = empty.medium.as_deref().unwrap_or_default();
+        let spec = input.pod.spec.as_ref();
+        let page_size = spec.and_then(|spec| page_size_of_medium(spec, medium).ok()?);
+        if page_size.is_some() && input.host.id_count.is_some() {
+            problems.push(PlanProblem {
+                path: format!("{path}.emptyDir.medium"),
+                message: "huge pages cannot be mounted in a user namespace".to_owned(),
+                hint: Some(
+                    "use root, or `mmap(2)` with MAP_HUGETLB, which needs no volume".to_owned(),
+                ),
+            });
+        }
+        if medium == "Memory" || page_size.is_some() {
+            VolumeSource::EmptyDirMemory {
+                size_limit,
+                mode,
+                page_size,
+            }
         } else {
-            VolumeSource::EmptyDirDisk { size_limit }
+            VolumeSource::EmptyDirDisk { size_limit, mode }
         }
     };
     Some(VolumePlan { name, source })
+}
+
+/// A volume in memory is no larger than the memory of the pod (`calculateEmptyDirMemorySize` of the
+/// kubelet).
+pub(super) fn bound_memory(plan: &mut PodPlan) {
+    let Some(memory) = plan.limits().some_memory() else {
+        return;
+    };
+    for volume in &mut plan.volumes {
+        if let VolumeSource::EmptyDirMemory {
+            size_limit,
+            page_size: None,
+            ..
+        } = &mut volume.source
+        {
+            let own = size_limit.filter(|limit| *limit > 0);
+            *size_limit = Some(own.map_or(memory, |own| own.min(memory)));
+        }
+    }
 }
 
 fn claimed(

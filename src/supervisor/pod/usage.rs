@@ -71,7 +71,7 @@ fn disk_volumes(plan: &PodPlan) -> impl Iterator<Item = (&VolumePlan, Option<u64
     plan.volumes
         .iter()
         .filter_map(|volume| match volume.source {
-            VolumeSource::EmptyDirDisk { size_limit } => Some((volume, size_limit)),
+            VolumeSource::EmptyDirDisk { size_limit, .. } => Some((volume, size_limit)),
             VolumeSource::EmptyDirMemory { .. }
             | VolumeSource::HostPath { .. }
             | VolumeSource::Claim { .. }
