@@ -29,7 +29,7 @@
 //! | [`stage`] | code of the processes between fork and exec: pause, container init, exec, copy, unpack; the prober | sys, copy, resolve, wire, plan |
 //! | [`store`] | the per-user directory: layout, locks, records, logs | sys, names, plan, lifecycle |
 //! | [`image`] | reference, registry, content store, unpack | sys, resolve, names, plan, stage |
-//! | [`volume`] | materialise volumes on the host side | sys, names, plan |
+//! | [`volume`] | materialise volumes on the host side | sys, names, plan, wire |
 //! | [`net`] | the pod's network namespace and published ports | sys, names, plan |
 //! | [`cgroup`] | limits of pods and containers by the kernel's cgroups | names, plan |
 //! | [`runtime`] | parent side of the stages | all above |
