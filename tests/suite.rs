@@ -111,6 +111,8 @@ mod sandbox;
 mod sharing;
 #[path = "suite/threats.rs"]
 mod threats;
+#[path = "suite/threats_given.rs"]
+mod threats_given;
 #[path = "suite/threats_kept.rs"]
 mod threats_kept;
 #[path = "suite/top.rs"]

@@ -30,6 +30,13 @@ pub enum StoreError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// Another process does not let go of a lock.
+    Locked {
+        /// The file it has locked.
+        path: PathBuf,
+        /// The process, where `/proc/locks` shows it.
+        holder: Option<i32>,
+    },
     /// A file with content that podrun did not write.
     Broken {
         /// The file.
@@ -73,6 +80,13 @@ impl fmt::Display for StoreError {
                 source,
             } => {
                 write!(f, "{} cannot be {tried}: {source}", path.display())
+            }
+            Self::Locked { path, holder } => {
+                write!(f, "{} stays locked", path.display())?;
+                match holder {
+                    Some(pid) => write!(f, " by process {pid}"),
+                    None => Ok(()),
+                }
             }
             Self::Broken { path, problem } => write!(f, "{} is broken: {problem}", path.display()),
         }

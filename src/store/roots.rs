@@ -1,10 +1,12 @@
 //! Where the directories are, and that they are this user's alone.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
@@ -31,6 +33,9 @@ pub struct Store {
     state: PathBuf,
     data: PathBuf,
 }
+
+/// How long a lock may be another process' before that is an error.
+const LOCK_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Held while names and addresses are given out.
 #[derive(Debug)]
@@ -99,10 +104,11 @@ impl Store {
     }
 
     /// Waits for the lock under which names and addresses are given out; it is held for
-    /// milliseconds, and a holder's death releases it.
+    /// milliseconds, or for as long as data takes to be removed, and a holder's death releases it.
     ///
     /// # Errors
-    /// As `open(2)` and `flock(2)`.
+    /// As `open(2)` and `flock(2)`; a holder that keeps it for [`LOCK_PATIENCE`], such as one that
+    /// was stopped.
     pub fn lock(&self) -> Result<StoreLock, StoreError> {
         let path = self.state.join("lock");
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -110,8 +116,11 @@ impl Store {
             .map_err(io::Error::from)
             .map_err(StoreError::io("opened", &path))?;
         let file = File::from(file);
-        file.lock().map_err(StoreError::io("locked", &path))?;
-        Ok(StoreLock(file))
+        match file.try_lock() {
+            Ok(()) => Ok(StoreLock(file)),
+            Err(TryLockError::WouldBlock) => lock_in_time(file, path),
+            Err(TryLockError::Error(error)) => Err(StoreError::io("locked", &path)(error)),
+        }
     }
 
     /// All pods, in the order of their names, as `kubectl get` lists them. A directory without a readable record is passed by: it is being
@@ -191,6 +200,43 @@ impl Store {
             .filter(|dir| dir.read_record().is_err())
             .collect())
     }
+}
+
+/// Waits for a lock that somebody has: in a thread, because `flock(2)` knows no time.
+fn lock_in_time(file: File, path: PathBuf) -> Result<StoreLock, StoreError> {
+    let inode = rustix::fs::fstat(&file).map_or(0, |stat| stat.st_ino);
+    let (sender, receiver) = mpsc::channel();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "only commands wait here, and what they start is another program"
+    )]
+    let waiting = std::thread::spawn(move || sender.send(file.lock().map(|()| file)));
+    match receiver.recv_timeout(LOCK_PATIENCE) {
+        Ok(locked) => {
+            waiting.join().ok();
+            locked
+                .map(StoreLock)
+                .map_err(StoreError::io("locked", path))
+        }
+        Err(_) => Err(StoreError::Locked {
+            holder: holder_of(inode),
+            path,
+        }),
+    }
+}
+
+/// Who has a `flock(2)` on the file with this inode (`proc_locks(5)`).
+fn holder_of(inode: u64) -> Option<i32> {
+    let table = std::fs::read_to_string("/proc/locks").ok()?;
+    table.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        // One that waits has an arrow before its kind.
+        let [_, "FLOCK", _, _, pid, file, ..] = words[..] else {
+            return None;
+        };
+        let is_it = file.rsplit(':').next()?.parse() == Ok(inode);
+        is_it.then(|| pid.parse().ok()).flatten()
+    })
 }
 
 fn of_user(environment: &Environment) -> Result<(PathBuf, PathBuf, PathBuf), StoreError> {

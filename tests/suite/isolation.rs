@@ -20,7 +20,7 @@ fn all_kinds(podrun: &Podrun, of_container: &Value, of_pod: &Value) -> Vec<(&'st
 }
 
 /// As [`all_kinds`], of a pod that is started in this way.
-fn all_kinds_of(
+pub(crate) fn all_kinds_of(
     podrun: &Podrun,
     of_container: &Value,
     of_pod: &Value,
