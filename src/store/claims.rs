@@ -7,8 +7,11 @@ use std::path::PathBuf;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::names::{Namespace, ObjectName};
+use crate::names::{Namespace, ObjectName, PodUid};
 use crate::store::{Store, StoreError, StoreLock};
+
+/// What begins the name of a directory that is to go; no claim is named so.
+const DISCARDED: &str = ".discarded-";
 
 impl Store {
     fn claims_dir(&self, namespace: &Namespace) -> PathBuf {
@@ -54,5 +57,37 @@ impl Store {
             Ok(())
         };
         make().map_err(StoreError::io("made", self.claim_dir(namespace, name)))
+    }
+
+    /// Takes a claim's directory, if there is one, out of the way of a new claim of this name: what is
+    /// in it may be much, and is removed when the lock is free again.
+    ///
+    /// # Errors
+    /// As `rename(2)`.
+    pub fn discard_claim_dir(
+        &self,
+        namespace: &Namespace,
+        name: &ObjectName,
+        uid: &PodUid,
+        _lock: &StoreLock,
+    ) -> Result<(), StoreError> {
+        let path = self.claim_dir(namespace, name);
+        let discarded = self.claims_dir(namespace).join(format!("{DISCARDED}{uid}"));
+        match rustix::fs::rename(&path, discarded) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(StoreError::io("moved", path)(errno.into())),
+        }
+    }
+
+    /// The directories of claims that are no more: those just discarded, and what a removal that was
+    /// killed has left.
+    pub fn discarded_claim_dirs(&self) -> Vec<PathBuf> {
+        let list = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten();
+        let namespaces = list(self.state_dir().join("claims"));
+        namespaces
+            .flat_map(|namespace| list(namespace.path()))
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(DISCARDED))
+            .map(|entry| entry.path())
+            .collect()
     }
 }

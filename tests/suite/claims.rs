@@ -135,6 +135,10 @@ fn files_of_other_ids_go_with_their_claim() {
     podrun.run(["rm", "p"]).ok();
     podrun.run(["volume", "rm", "data"]).ok();
     let claims = podrun.root().join("state/claims/default");
+    assert_eq!(fs::read_dir(&claims).unwrap().count(), 0);
+    // What a removal that was killed has left.
+    fs::create_dir_all(claims.join(".discarded-x/deep")).unwrap();
+    podrun.run(["prune"]).ok();
     assert_eq!(fs::read_dir(claims).unwrap().count(), 0);
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::cli::apply::storage;
 use crate::cli::command::{get, rm};
 use crate::cli::failure::Failure;
 use crate::cli::options::{Global, Prune};
@@ -31,6 +32,7 @@ pub(crate) fn run(global: &Global, options: &Prune) -> Result<u8, Failure> {
             }
         }
     }
+    storage::remove_discarded(&store)?;
     let images = ImageStore::open(store.data_dir()).map_err(Failure::internal)?;
     if options.images {
         let used: BTreeSet<String> = store

@@ -6,7 +6,7 @@
 
 mod removal;
 
-pub(crate) use removal::{claims_of_pod, remove_claim, remove_volume, users};
+pub(crate) use removal::{claims_of_pod, remove_claim, remove_discarded, remove_volume, users};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
 use serde_json::Value;
 
 use super::{is_provisioned, volume_object};
+use crate::cli::apply::facts;
 use crate::cli::failure::{FAILED, Failure};
 use crate::names::{Namespace, ObjectKind, ObjectName};
 use crate::runtime::idmap::IdMap;
@@ -56,14 +57,14 @@ pub(crate) fn claims_of_pod(pod: &PodRecord) -> BTreeSet<ObjectName> {
 /// data has been another's.
 ///
 /// # Errors
-/// A claim that pods use; data that cannot be removed, and then the claim stays.
+/// A claim that pods use; data that cannot be removed.
 pub(crate) fn remove_claim(
     store: &Store,
     namespace: &Namespace,
     name: &ObjectName,
     is_undone: bool,
 ) -> Result<bool, Failure> {
-    let _lock = store.lock().map_err(Failure::internal)?;
+    let lock = store.lock().map_err(Failure::internal)?;
     let kind = ObjectKind::PersistentVolumeClaim;
     let Some(object) = store
         .object(kind, namespace, name)
@@ -76,9 +77,9 @@ pub(crate) fn remove_claim(
         return Err(Failure::with_code(FAILED, message)
             .hinted(format!("remove the pod first: `podrun rm {pod}`")));
     }
-    let path = store.claim_dir(namespace, name);
-    remove_data(&path)
-        .map_err(|error| Failure::internal(format!("persistentvolumeclaim/{name}: {error}")))?;
+    store
+        .discard_claim_dir(namespace, name, &facts::new_uid()?, &lock)
+        .map_err(Failure::internal)?;
     let bound_to = object
         .value
         .pointer("/spec/volumeName")
@@ -86,9 +87,24 @@ pub(crate) fn remove_claim(
     if let Some(volume) = bound_to.and_then(|name| ObjectName::new(name).ok()) {
         release(store, &volume, is_undone)?;
     }
-    store
+    let was_there = store
         .remove_object(kind, namespace, name)
-        .map_err(Failure::internal)
+        .map_err(Failure::internal)?;
+    drop(lock);
+    remove_discarded(store)?;
+    Ok(was_there)
+}
+
+/// Removes the data of claims that are no more.
+///
+/// # Errors
+/// What cannot be removed; it is tried again with the next claim, and by `prune`.
+pub(crate) fn remove_discarded(store: &Store) -> Result<(), Failure> {
+    for path in store.discarded_claim_dirs() {
+        remove_data(&path)
+            .map_err(|error| Failure::internal(format!("the data of a claim: {error}")))?;
+    }
+    Ok(())
 }
 
 /// A claim's directory; only the pods' own ids may remove what their users have made.
