@@ -166,6 +166,7 @@ fn exec_into_a_container_that_has_ended_says_so() {
     podrun
         .up(&once("ended", &[container("a", &["exit", "0"])]))
         .ok();
+    podrun.until_phase("ended", "Succeeded");
     let output = podrun.run(["exec", "ended", "--", "/probe", "exit", "0"]);
     assert_ne!(output.code, 0);
     assert!(output.stderr.contains("ended"), "{}", output.stderr);
