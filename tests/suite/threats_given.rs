@@ -273,7 +273,7 @@ fn what_becomes_a_name_or_a_line_of_a_file_is_one() {
 #[test]
 fn no_process_of_a_container_has_what_the_caller_left_open() {
     let podrun = Podrun::new();
-    let leak = "exec 3</ 4<$PODRUN_ROOT 5</etc/passwd 6<&0 7>&1 8>&2 9<.; exec \"$0\" \"$@\"";
+    let leak = "exec 3</ 4<$PODRUN_ROOT 5</etc/passwd 6<&0 9<.; exec \"$0\" \"$@\"";
     let start = |manifest: &Value| {
         let mut command = podrun.environment(Command::new("sh"));
         command
