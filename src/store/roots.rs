@@ -107,7 +107,7 @@ impl Store {
     /// milliseconds, or for as long as data takes to be removed, and a holder's death releases it.
     ///
     /// # Errors
-    /// As `open(2)` and `flock(2)`; a holder that keeps it for [`LOCK_PATIENCE`], such as one that
+    /// As `open(2)` and `flock(2)`; a holder that keeps it for eight seconds, such as one that
     /// was stopped.
     pub fn lock(&self) -> Result<StoreLock, StoreError> {
         let path = self.state.join("lock");
