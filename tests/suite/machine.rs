@@ -86,7 +86,7 @@ fn doctor_says_that_limits_are_in_force() {
     let line = output.stdout.lines().find(|line| line.contains("cgroups"));
     let line = line.unwrap_or_else(|| panic!("{}", output.stdout));
     assert!(
-        line.contains("limits are in force (cpu, memory, pids)"),
+        line.starts_with("ok ") && line.contains("limits are in force (cpu, memory, pids"),
         "{line}"
     );
 }

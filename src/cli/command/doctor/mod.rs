@@ -13,7 +13,7 @@ use self::ids::Helper;
 use self::machine::Node;
 use self::storage::FileSystem;
 use self::surroundings::Variable;
-use crate::cgroup::Controller;
+use crate::cgroup::{self, Controller};
 use crate::cli::apply::limits::{self, Control};
 use crate::cli::failure::{FAILED, Failure};
 use crate::cli::options::Global;
@@ -296,24 +296,38 @@ fn ports(ids: &IdMap) -> Outcome {
 }
 
 fn cgroups() -> Outcome {
-    let control = Control::find(|places| {
-        let mut missing = Controller::ALL.to_vec();
-        missing.retain(|controller| !places.iter().any(|it| it.controllers.contains(controller)));
-        missing
-    });
     let names = |list: &[Controller]| {
         let names: Vec<_> = list.iter().map(|one| one.name()).collect();
         names.join(", ")
     };
-    if control.missing.is_empty() {
-        return Outcome::Pass(format!("limits are in force ({})", names(&Controller::ALL)));
+    let mut needed = Controller::ALL.to_vec();
+    // Systemd gives it to no user; what needs it says so.
+    needed.retain(|controller| *controller != Controller::HugeTlb);
+    let is_had = |places: &[cgroup::Place], controller: &Controller| {
+        places.iter().any(|it| it.controllers.contains(controller))
+    };
+    let control = Control::find(|places| {
+        let mut missing = needed.clone();
+        missing.retain(|controller| !is_had(places, controller));
+        missing
+    });
+    if !control.missing.is_empty() {
+        return Outcome::Limited(
+            format!(
+                "no limits by {} are in force: {}",
+                names(&control.missing),
+                control.why
+            ),
+            limits::mend().to_owned(),
+        );
     }
-    Outcome::Limited(
+    let places = cgroup::find().unwrap_or_default();
+    Outcome::Pass(if is_had(&places, &Controller::HugeTlb) {
+        format!("limits are in force ({})", names(&Controller::ALL))
+    } else {
         format!(
-            "no limits by {} are in force: {}",
-            names(&control.missing),
-            control.why
-        ),
-        limits::mend().to_owned(),
-    )
+            "limits are in force ({}), but not of huge pages",
+            names(&needed)
+        )
+    })
 }
