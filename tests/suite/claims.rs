@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::forge;
 use crate::harness::{Podrun, container_with, documents, lasting, once};
 
 fn claim(name: &str, more: &Value) -> Value {
@@ -87,6 +88,9 @@ fn a_claims_data_outlives_its_pods() {
     ] {
         assert!(described.contains(line), "{described}");
     }
+    let described = podrun.run(["describe", "one"]).ok().stdout;
+    let volume = "  v:\n    Type:          PersistentVolumeClaim\n    ClaimName:     data\n";
+    assert!(described.contains(volume), "{described}");
     podrun
         .run(["rm", "pvc/data"])
         .code(1)
@@ -309,7 +313,9 @@ fn an_ephemeral_claim_lives_as_long_as_its_pod() {
 fn an_image_is_a_volume_that_cannot_be_written_or_executed() {
     let podrun = Podrun::new();
     let mut pod = lasting("p", &[mounted(&["ready-sleep"])]);
-    let image = pod["spec"]["containers"][0]["image"].clone();
+    // Of no container.
+    let image = "localhost/files:1";
+    podrun.load(&forge::image_over_probe(image, &json!({}), &[]));
     pod["spec"]["volumes"] = json!([{ "name": "v", "image": { "reference": image } }]);
     up(&podrun, &[pod.clone()]).ok();
     podrun.probe("p", "a", &["exists", "/v/probe"]);
@@ -320,6 +326,13 @@ fn an_image_is_a_volume_that_cannot_be_written_or_executed() {
     podrun
         .run(["exec", "p", "--", "/v/probe", "exit", "0"])
         .code(126);
+    // Its layers stay as long as they are mounted.
+    podrun
+        .run(["image", "rm", image])
+        .code(1)
+        .says("is used by pod/p");
+    podrun.run(["prune", "--images"]).ok();
+    podrun.probe("p", "a", &["exists", "/v/probe"]);
     podrun.run(["rm", "p"]).ok();
     pod["spec"]["containers"][0]["volumeMounts"][0]["subPath"] = "probe".into();
     up(&podrun, &[pod.clone()]).ok();

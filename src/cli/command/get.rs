@@ -126,6 +126,16 @@ pub(crate) fn all_containers(pod: &PodRecord) -> Vec<Container> {
     all
 }
 
+/// The images of a pod's containers and volumes, as they are written.
+pub(crate) fn images(pod: &PodRecord) -> Vec<String> {
+    let containers = all_containers(pod).into_iter();
+    let volumes = spec(pod).volumes.unwrap_or_default().into_iter();
+    containers
+        .filter_map(|container| container.image)
+        .chain(volumes.filter_map(|volume| volume.image?.reference))
+        .collect()
+}
+
 /// The first of a pod's `spec.containers`.
 pub(crate) fn first_container(pod: &PodRecord) -> Option<String> {
     Some(spec(pod).containers.into_iter().next()?.name)

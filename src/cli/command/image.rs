@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use crate::cli::command::get;
 use crate::cli::failure::{FAILED, Failure, NOT_FOUND};
 use crate::cli::options::{Global, Image, ImageCommand, ImageOutput};
 use crate::cli::render::format;
@@ -18,9 +19,11 @@ use crate::image::{
     PullSecret, Reference, Registries,
 };
 use crate::lifecycle::kubectl::human_duration;
+use crate::names::ObjectName;
 use crate::plan::ImageConfig;
 use crate::runtime::idmap::IdMap;
 use crate::runtime::unpack::Unpacker;
+use crate::store::{PodRecord, Store};
 
 /// Performs the command.
 ///
@@ -42,6 +45,11 @@ pub(crate) fn run(global: &Global, options: &Image) -> Result<u8, Failure> {
         ImageCommand::Rm { images: names } => {
             for name in names {
                 let reference = parse(name)?;
+                if let Some(pod) = user(&store, &reference)? {
+                    let message = format!("image {} is used by pod/{pod}", reference.familiar());
+                    return Err(Failure::with_code(FAILED, message)
+                        .hinted(format!("remove the pod first: `podrun rm {pod}`")));
+                }
                 images.remove(&reference).map_err(|error| worded(&error))?;
                 render::line(&format!("image {} removed", reference.familiar()))?;
             }
@@ -96,6 +104,17 @@ pub(crate) fn run(global: &Global, options: &Image) -> Result<u8, Failure> {
         }
     }
     Ok(0)
+}
+
+/// A pod that has an image and has not ended: its layers are mounted.
+fn user(store: &Store, image: &Reference) -> Result<Option<ObjectName>, Failure> {
+    let uses = |pod: &PodRecord| {
+        let mut images = get::images(pod).into_iter();
+        images.any(|written| Reference::parse(&written).is_ok_and(|known| known == *image))
+    };
+    let pods = store.pods().map_err(Failure::internal)?;
+    let mut users = pods.into_iter().filter(|pod| uses(pod) && !pod.has_ended());
+    Ok(users.next().map(|pod| pod.record.name))
 }
 
 fn parse(text: &str) -> Result<Reference, Failure> {

@@ -39,8 +39,7 @@ pub(crate) fn run(global: &Global, options: &Prune) -> Result<u8, Failure> {
             .pods()
             .map_err(Failure::internal)?
             .iter()
-            .flat_map(get::all_containers)
-            .filter_map(|container| container.image)
+            .flat_map(get::images)
             .collect();
         for image in images.list().map_err(Failure::internal)? {
             let name = image.reference.to_string();
