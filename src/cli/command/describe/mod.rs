@@ -2,12 +2,14 @@
 //! (`describePod` of k8s.io/kubectl/pkg/describe).
 
 mod storage;
+mod volumes;
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
 use self::storage::{claim, persistent_volume};
+use self::volumes::volumes;
 use crate::cli::apply::storage::users;
 use crate::cli::command::{events, get};
 use crate::cli::failure::{Failure, NOT_FOUND};
@@ -422,28 +424,6 @@ fn describe_probe(probe: &Value) -> String {
         "unknown".to_owned()
     };
     format!("{what} {attributes}")
-}
-
-fn volumes(lines: &mut Lines, pod: &Value) {
-    let volumes: Vec<&Value> = list(pod, "/spec/volumes").collect();
-    if volumes.is_empty() {
-        lines.pair(0, WIDTH, "Volumes", "<none>");
-        return;
-    }
-    lines.line(0, "Volumes:");
-    for volume in volumes {
-        lines.line(2, &format!("{}:", text(volume, "/name")));
-        if let Some(host) = volume.get("hostPath") {
-            lines.pair(4, 12, "Type", "HostPath");
-            lines.pair(4, 12, "Path", text(host, "/path"));
-        } else {
-            lines.pair(4, 12, "Type", "EmptyDir");
-            lines.pair(4, 12, "Medium", text(volume, "/emptyDir/medium"));
-            let limit = plain(volume.pointer("/emptyDir/sizeLimit"));
-            let limit = if limit.is_empty() { "<unset>" } else { &limit };
-            lines.pair(4, 12, "SizeLimit", limit);
-        }
-    }
 }
 
 /// A `ConfigMap` with its data; of a Secret only the sizes.
