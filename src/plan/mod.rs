@@ -16,7 +16,9 @@ mod storage;
 mod user;
 
 pub use crate::manifest::Amounts;
-pub use build::{HostFacts, Input, PlanProblem, build, build_ephemeral, projected_volumes};
+pub use build::{
+    HostFacts, Input, PlanProblem, asks_for_huge_pages, build, build_ephemeral, projected_volumes,
+};
 pub use env_file::{EnvFile, MAX_ENV_FILE, value_in};
 pub use image_config::*;
 pub use life::*;

@@ -32,14 +32,14 @@ pub(crate) fn host_facts(state: &Path, ids: Option<u32>) -> HostFacts {
         },
         storage: rustix::fs::statvfs(state)
             .map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize)),
-        huge_pages: huge_pages(),
+        huge_pages: BTreeMap::new(),
         capabilities: capabilities(ids.is_some()),
         apparmor: apparmor(),
     }
 }
 
 /// What is set aside for huge pages, from `hugepages-<KiB>kB/nr_hugepages`.
-fn huge_pages() -> BTreeMap<u64, u64> {
+pub(super) fn huge_pages() -> BTreeMap<u64, u64> {
     let sizes = cgroup::page_sizes().into_iter();
     sizes
         .map(|size| {

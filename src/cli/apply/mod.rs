@@ -104,9 +104,16 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
     } else {
         Storage::default()
     };
+    let mut host = facts::host_facts(store.state_dir(), ids.id_count());
+    let mut specs = pods
+        .iter()
+        .filter_map(|(wanted, _)| wanted.checked.pod.spec.as_ref());
+    if specs.any(plan::asks_for_huge_pages) {
+        host.huge_pages = facts::huge_pages();
+    }
     let mut prepared = Prepared {
         storage,
-        host: facts::host_facts(store.state_dir(), ids.id_count()),
+        host,
         filters: Filters::new(store.data_dir()),
         store,
         ids,

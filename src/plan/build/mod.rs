@@ -12,6 +12,8 @@ mod security;
 mod sub_path;
 mod volume;
 
+pub use resources::asks_for_huge_pages;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -48,7 +50,8 @@ pub struct HostFacts {
     pub memory: u64,
     /// Bytes of the disk that pods are kept on.
     pub storage: u64,
-    /// Bytes that the machine has set aside for huge pages, by the bytes of such a page.
+    /// Bytes that the machine has set aside for huge pages, by the bytes of such a page; nothing where
+    /// no Pod asks for them.
     pub huge_pages: BTreeMap<u64, u64>,
     /// The capabilities that podrun can give, a bit a number.
     pub capabilities: u64,

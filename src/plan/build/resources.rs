@@ -21,12 +21,24 @@ pub(super) fn plan(resources: Option<&ResourceRequirements>) -> Resources {
     })
 }
 
-/// That the machine has the huge pages which the Pod's containers, or the Pod itself, may take up.
-pub(super) fn check_huge_pages(spec: &PodSpec, host: &HostFacts, problems: &mut Vec<PlanProblem>) {
+/// What the Pod's containers, and the Pod itself, may take up, with the paths of what says so.
+fn all(spec: &PodSpec) -> impl Iterator<Item = (String, Resources)> {
     let containers = super::containers(spec);
     let containers = containers.map(|(path, _, container)| (path, container.resources.as_ref()));
-    for (path, resources) in containers.chain([("spec".to_owned(), spec.resources.as_ref())]) {
-        for (size, wanted) in plan(resources).limits.huge_pages {
+    containers
+        .chain([("spec".to_owned(), spec.resources.as_ref())])
+        .map(|(path, resources)| (path, plan(resources)))
+}
+
+/// Whether a Pod asks for huge pages: what the machine has of them need not be known otherwise.
+pub fn asks_for_huge_pages(spec: &PodSpec) -> bool {
+    all(spec).any(|(_, resources)| !resources.limits.huge_pages.is_empty())
+}
+
+/// That the machine has the huge pages which the Pod's containers, or the Pod itself, may take up.
+pub(super) fn check_huge_pages(spec: &PodSpec, host: &HostFacts, problems: &mut Vec<PlanProblem>) {
+    for (path, resources) in all(spec) {
+        for (size, wanted) in resources.limits.huge_pages {
             let Some(message) = lack_of_pages(size, wanted, host) else {
                 continue;
             };
