@@ -41,15 +41,15 @@ pub(super) fn open(path: &Path, kind: HostPathType) -> Result<OwnedFd, String> {
     if found == wanted {
         Ok(opened)
     } else {
-        Err(format!("hostPath {} is not {word}", path.display()))
+        Err(format!("{} is not {word}", path.display()))
     }
 }
 
 fn worded(path: &Path, errno: Errno) -> String {
     match errno {
-        Errno::NOENT => format!("hostPath {} does not exist", path.display()),
-        Errno::ACCESS => format!("hostPath {} may not be opened by this user", path.display()),
-        _ => format!("hostPath {}: {errno}", path.display()),
+        Errno::NOENT => format!("{} does not exist", path.display()),
+        Errno::ACCESS => format!("{} may not be opened by this user", path.display()),
+        _ => format!("{}: {errno}", path.display()),
     }
 }
 
@@ -64,10 +64,7 @@ fn make_directories(path: &Path) -> Result<(), String> {
             }
             Err(Errno::EXIST | Errno::ISDIR | Errno::ROFS | Errno::ACCESS) => {}
             Err(errno) => {
-                return Err(format!(
-                    "hostPath {} cannot be made: {errno}",
-                    path.display()
-                ));
+                return Err(format!("{} cannot be made: {errno}", path.display()));
             }
         }
     }
@@ -80,9 +77,6 @@ fn make_file(path: &Path) -> Result<(), String> {
         Ok(file) => rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))
             .map_err(|errno| worded(path, errno)),
         Err(Errno::EXIST) => Ok(()),
-        Err(errno) => Err(format!(
-            "hostPath {} cannot be made: {errno}",
-            path.display()
-        )),
+        Err(errno) => Err(format!("{} cannot be made: {errno}", path.display())),
     }
 }

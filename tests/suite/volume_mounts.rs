@@ -85,6 +85,13 @@ fn mounts_of_status(podrun: &Podrun, index: usize) -> Value {
     podrun.pod("pod")["status"]["containerStatuses"][index]["volumeMounts"][0].clone()
 }
 
+/// Container `a` mounts something in the volume, with a file in it.
+fn mount_inside(podrun: &Podrun) {
+    let mounted = podrun.probe("pod", "a", &["mount-tmpfs", "/v/inside"]);
+    assert_eq!(mounted.trim(), "ok");
+    podrun.probe("pod", "a", &["write", "/v/inside/word", "inside"]);
+}
+
 /// The container does not see what another has mounted.
 fn assert_not_seen(podrun: &Podrun, container: &str) {
     let words = ["exec", "pod", "-c", container, "--", "/probe", "read"];
@@ -256,13 +263,7 @@ fn what_the_machine_mounts_later_reaches_those_that_ask() {
         tags.starts_with("master:") && !tags.contains("shared:"),
         "{tags}"
     );
-    assert_eq!(
-        podrun
-            .probe("pod", "a", &["mount-tmpfs", "/v/inside"])
-            .trim(),
-        "ok"
-    );
-    podrun.probe("pod", "a", &["write", "/v/inside/word", "inside"]);
+    mount_inside(&podrun);
     assert!(!machine.0.join("inside/word").exists(), "it is one way");
 }
 
@@ -283,13 +284,7 @@ fn bidirectional_mounts_are_the_machines_too_and_outlive_the_pod() {
         .ok();
     let (_, tags) = seen(&podrun, "a", "/v");
     assert!(tags.contains("shared:"), "{tags}");
-    assert_eq!(
-        podrun
-            .probe("pod", "a", &["mount-tmpfs", "/v/inside"])
-            .trim(),
-        "ok"
-    );
-    podrun.probe("pod", "a", &["write", "/v/inside/word", "inside"]);
+    mount_inside(&podrun);
     assert_eq!(
         fs::read_to_string(machine.0.join("inside/word")).unwrap(),
         "inside"
@@ -341,13 +336,7 @@ fn containers_of_a_pod_exchange_mounts_in_a_volume_of_its_own() {
             mounting("c", &json!({})),
         ];
         podrun.up(&pod("pod", spec(&volume), &containers)).ok();
-        assert_eq!(
-            podrun
-                .probe("pod", "a", &["mount-tmpfs", "/v/inside"])
-                .trim(),
-            "ok"
-        );
-        podrun.probe("pod", "a", &["write", "/v/inside/word", "inside"]);
+        mount_inside(&podrun);
         assert_eq!(
             podrun.probe("pod", "b", &["read", "/v/inside/word"]),
             "inside"
