@@ -1,6 +1,7 @@
 //! YAML (and with it JSON) as a tree in which everything knows its place. Aliases are expanded
 //! here, within a budget: nobody after this has to think of bombs.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -84,23 +85,39 @@ struct Offsets<'a> {
     text: &'a str,
     /// Where each line begins, in bytes.
     lines: Vec<usize>,
+    /// The line that was asked for last, with a column of it and that column's byte. Questions come
+    /// in the text's order: a file of one long line is gone through once, not once for each node.
+    last: Cell<(usize, usize, usize)>,
 }
 
 impl<'a> Offsets<'a> {
     fn new(text: &'a str) -> Self {
         let mut lines = vec![0];
         lines.extend(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at.saturating_add(1)));
-        Self { text, lines }
+        Self {
+            text,
+            lines,
+            last: Cell::new((0, 0, 0)),
+        }
     }
 
     fn byte(&self, line: usize, column: usize) -> usize {
         let Some(start) = self.lines.get(line.saturating_sub(1)).copied() else {
             return self.text.len();
         };
-        let rest = self.text.get(start..).unwrap_or_default();
-        rest.char_indices()
-            .nth(column)
-            .map_or(self.text.len(), |(offset, _)| start.saturating_add(offset))
+        let (last_line, last_column, last_byte) = self.last.get();
+        let (known_column, known) = if last_line == line && last_column <= column {
+            (last_column, last_byte)
+        } else {
+            (0, start)
+        };
+        let rest = self.text.get(known..).unwrap_or_default();
+        let byte = rest
+            .char_indices()
+            .nth(column.saturating_sub(known_column))
+            .map_or(self.text.len(), |(offset, _)| known.saturating_add(offset));
+        self.last.set((line, column, byte));
+        byte
     }
 
     fn place(&self, span: Span) -> Place {
@@ -362,4 +379,29 @@ impl Builder<'_> {
 fn is_empty(node: &Node) -> bool {
     matches!(&node.content, Content::Scalar { text, is_plain: true, .. }
         if text.is_empty() || text == "~" || text == "null")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `jq -c` makes of a large ConfigMap. With a question's cost in its column's size this
+    /// would go on for minutes.
+    #[test]
+    fn a_long_file_of_one_line_is_gone_through_once() {
+        let entries: Vec<String> = (0..40_000).map(|n| format!("\"k{n}\": \"ü\"")).collect();
+        let text = format!("{{{}}}", entries.join(", "));
+        let (documents, problems) = parse(0, text.as_bytes());
+        assert!(problems.is_empty());
+        let [document] = &documents[..] else {
+            panic!("{} documents", documents.len());
+        };
+        let Content::Mapping(entries) = &document.content else {
+            panic!("{:?}", document.content);
+        };
+        let (_, last) = entries.last().unwrap();
+        assert_eq!(&text[last.place.span.clone()], "\"ü\"");
+        let (second, _) = &entries[1];
+        assert_eq!(&text[second.place.span.clone()], "\"k1\"");
+    }
 }

@@ -1,8 +1,6 @@
 //! From rules to a program: a binary search over the numbers, so that the kernel, which checks and
 //! translates the program at each container's start, has a tenth of the work it has with a list.
 
-use std::collections::BTreeMap;
-
 use seccompiler::{BpfProgram, SeccompRule, sock_filter};
 
 use super::{Action, Policy, ProfileError, Rule};
@@ -37,6 +35,13 @@ const X32: u32 = 0x4000_0000;
 
 const ENOSYS: Action = Action::Errno(38);
 
+/// What a range of numbers leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Code {
+    Answer(sock_filter),
+    Program(Vec<sock_filter>),
+}
+
 /// Compiles a policy. Calls of another architecture end the process, because their numbers mean
 /// something else.
 ///
@@ -44,18 +49,21 @@ const ENOSYS: Action = Action::Errno(38);
 /// [`ProfileError::TooLong`].
 pub(super) fn compile(policy: Policy) -> Result<Filter, ProfileError> {
     let default = policy.default;
-    let mut calls: BTreeMap<u32, Vec<Rule>> = BTreeMap::new();
-    for rule in policy.rules {
-        calls.entry(rule.number).or_default().push(rule);
-    }
+    let mut rules = policy.rules;
+    // Those of one call stay in their order.
+    rules.sort_by_key(|rule| rule.number);
     // Ranges of numbers with one answer: each begins where the one before ends.
-    let mut ranges: Vec<(u32, Vec<sock_filter>)> = vec![(0, vec![answer(default)])];
-    for (number, rules) in calls {
-        begin(&mut ranges, number, decide(rules, default)?);
-        begin(&mut ranges, number.saturating_add(1), vec![answer(default)]);
+    let mut ranges: Vec<(u32, Code)> = Vec::with_capacity(rules.len());
+    ranges.push((0, Code::Answer(answer(default))));
+    for rules in rules.chunk_by(|one, other| one.number == other.number) {
+        if let Some(Rule { number, .. }) = rules.first() {
+            begin(&mut ranges, *number, decide(rules, default)?);
+            let after = Code::Answer(answer(default));
+            begin(&mut ranges, number.saturating_add(1), after);
+        }
     }
     if cfg!(target_arch = "x86_64") {
-        begin(&mut ranges, X32, vec![answer(ENOSYS)]);
+        begin(&mut ranges, X32, Code::Answer(answer(ENOSYS)));
     }
     let mut program = vec![
         instruction(LOAD, 0, 0, ARCHITECTURE),
@@ -63,7 +71,7 @@ pub(super) fn compile(policy: Policy) -> Result<Filter, ProfileError> {
         answer(Action::KillProcess),
         instruction(LOAD, 0, 0, NUMBER),
     ];
-    program.extend(search(&ranges));
+    search(&ranges, &mut program);
     if program.len() > MAX_INSTRUCTIONS {
         return Err(ProfileError::TooLong);
     }
@@ -71,7 +79,7 @@ pub(super) fn compile(policy: Policy) -> Result<Filter, ProfileError> {
 }
 
 /// Begins a range, instead of one that begins there already, or as part of an equal one before.
-fn begin(ranges: &mut Vec<(u32, Vec<sock_filter>)>, start: u32, code: Vec<sock_filter>) {
+fn begin(ranges: &mut Vec<(u32, Code)>, start: u32, code: Code) {
     if ranges.last().is_some_and(|(last, _)| *last == start) {
         ranges.pop();
     }
@@ -81,44 +89,54 @@ fn begin(ranges: &mut Vec<(u32, Vec<sock_filter>)>, start: u32, code: Vec<sock_f
 }
 
 /// What a call's arguments decide.
-fn decide(rules: Vec<Rule>, default: Action) -> Result<Vec<sock_filter>, ProfileError> {
-    let (plain, conditional): (Vec<Rule>, Vec<Rule>) = rules
-        .into_iter()
-        .partition(|rule| rule.conditions.is_empty());
-    let otherwise = plain.first().map_or(default, |rule| rule.action);
+fn decide(rules: &[Rule], default: Action) -> Result<Code, ProfileError> {
+    let (plain, conditional): (Vec<&Rule>, Vec<&Rule>) =
+        rules.iter().partition(|rule| rule.conditions.is_empty());
+    let otherwise = answer(plain.first().map_or(default, |rule| rule.action));
+    if conditional.is_empty() {
+        return Ok(Code::Answer(otherwise));
+    }
     let mut code = Vec::new();
     for rule in conditional {
-        let conditions = SeccompRule::new(rule.conditions).map_err(|_| ProfileError::TooLong)?;
+        let conditions = SeccompRule::new(rule.conditions.clone());
+        let conditions = conditions.map_err(|_| ProfileError::TooLong)?;
         // It goes on with the next instruction if they hold, and skips it if not.
         code.extend(BpfProgram::from(conditions));
         code.push(answer(rule.action));
     }
-    code.push(answer(otherwise));
-    Ok(code)
+    code.push(otherwise);
+    Ok(Code::Program(code))
 }
 
 /// The half that a number is in, again and again.
-fn search(ranges: &[(u32, Vec<sock_filter>)]) -> Vec<sock_filter> {
+fn search(ranges: &[(u32, Code)], program: &mut Vec<sock_filter>) {
     let (low, high) = ranges.split_at(ranges.len() / 2);
     let Some((start, code)) = high.first() else {
-        return Vec::new();
+        return;
     };
     if low.is_empty() {
-        return code.clone();
+        match code {
+            Code::Answer(answer) => program.push(answer.clone()),
+            Code::Program(code) => program.extend_from_slice(code),
+        }
+        return;
     }
-    let low = search(low);
-    let mut program = Vec::new();
-    if let Ok(length) = u8::try_from(low.len()) {
-        program.push(instruction(JUMP_IF_AT_LEAST, length, 0, *start));
+    let branch = program.len();
+    program.push(instruction(JUMP_IF_AT_LEAST, 0, 0, *start));
+    search(low, program);
+    let length = program.len().saturating_sub(branch).saturating_sub(1);
+    if let (Ok(length), Some(jump)) = (u8::try_from(length), program.get_mut(branch)) {
+        jump.jt = length;
     } else {
         // A conditional jump does not reach that far.
-        let length = u32::try_from(low.len()).unwrap_or(u32::MAX);
-        program.push(instruction(JUMP_IF_AT_LEAST, 0, 1, *start));
-        program.push(instruction(JUMP, 0, 0, length));
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        let far = [
+            instruction(JUMP_IF_AT_LEAST, 0, 1, *start),
+            instruction(JUMP, 0, 0, length),
+        ];
+        program.splice(branch..=branch, far);
     }
-    program.extend(low);
-    program.extend(search(high));
-    program
+    search(high, program);
 }
 
 fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {

@@ -1,13 +1,9 @@
 //! System calls by name, for this machine's architecture.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
-
 /// The number of a system call; `None` for one that this architecture does not have, or that
 /// podrun does not know.
 pub(super) fn number(name: &str) -> Option<u32> {
-    static NUMBERS: LazyLock<HashMap<&str, u32>> = LazyLock::new(|| all().collect());
-    NUMBERS.get(name).copied()
+    all().find_map(|(known, number)| (known == name).then_some(number))
 }
 
 /// All that are known.

@@ -5,8 +5,6 @@
 //! the machine needs, or what has been a way out of containers without being needed inside, answers
 //! EPERM unless the container has the capability that it is for. Everything else is allowed.
 
-use std::collections::HashSet;
-
 use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition};
 
 use super::{Action, Policy, Rule, names};
@@ -135,15 +133,22 @@ const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// The policy for a container with these capabilities.
 pub(super) fn runtime_default(capabilities: u64) -> Policy {
+    rules_of(capabilities, &[])
+}
+
+/// The policy for these capabilities, without what else is refused.
+fn rules_of(capabilities: u64, refused: &[&str]) -> Policy {
     let guarded = GUARDED.iter();
     let guarded = guarded.filter(|(guards, _)| capabilities & guards == 0);
-    let refused = numbers(guarded.flat_map(|(_, calls)| *calls));
-    let absent = numbers(ABSENT);
+    let guarded = guarded.flat_map(|(_, calls)| calls.iter());
+    // The plan of every pod waits for this: each name is looked up once, in a sorted list.
+    let mut refused: Vec<&str> = guarded.chain(refused).copied().collect();
+    refused.sort_unstable();
     let mut rules: Vec<Rule> = names::all()
-        .filter(|(_, number)| !absent.contains(number))
-        .map(|(_, number)| Rule {
+        .filter(|(name, _)| !ABSENT.contains(name))
+        .map(|(name, number)| Rule {
             number,
-            action: if refused.contains(&number) {
+            action: if refused.binary_search(&name).is_ok() {
                 EPERM
             } else {
                 Action::Allow
@@ -214,23 +219,7 @@ const NOT_FOR_HELPERS: &[&str] = &[
 
 /// The policy for podrun's own processes in a pod, which have no capability and run no program.
 pub(super) fn helper() -> Policy {
-    let mut policy = runtime_default(0);
-    let refused = numbers(NOT_FOR_HELPERS);
-    for rule in &mut policy.rules {
-        if refused.contains(&rule.number) {
-            rule.action = EPERM;
-        }
-    }
-    policy
-}
-
-/// The numbers of the calls that this architecture has: the plan of every pod waits for this, and
-/// there are some hundred calls to look up in it.
-fn numbers<'a>(names: impl IntoIterator<Item = &'a &'a str>) -> HashSet<u32> {
-    names
-        .into_iter()
-        .filter_map(|name| names::number(name))
-        .collect()
+    rules_of(0, NOT_FOR_HELPERS)
 }
 
 /// Of the first argument, as the kernel reads it: 32 bits, whatever is above them
