@@ -385,7 +385,7 @@ fn is_empty(node: &Node) -> bool {
 mod tests {
     use super::*;
 
-    /// What `jq -c` makes of a large ConfigMap. With a question's cost in its column's size this
+    /// What `jq -c` makes of a large `ConfigMap`. With a question's cost in its column's size this
     /// would go on for minutes.
     #[test]
     fn a_long_file_of_one_line_is_gone_through_once() {

@@ -23,6 +23,7 @@ pub mod pause;
 pub mod prober;
 pub mod program;
 pub mod rootfs;
+pub mod sealed_plan;
 pub mod trial;
 pub mod unpack;
 pub mod user_namespace;
@@ -74,13 +75,17 @@ impl Reporter {
     /// Waits for the supervisor's word that the command may be executed. Nothing is executed
     /// without it: the socket's end means that the supervisor has given up or is gone.
     pub(crate) fn wait_for_go(&self) -> Result<(), Failure> {
+        self.wait_for().map(|[]| ())
+    }
+
+    /// Waits for the supervisor's word with as many descriptors.
+    pub(crate) fn wait_for<const N: usize>(&self) -> Result<[OwnedFd; N], Failure> {
         let mut word = [0; GO.len()];
-        let (length, _) =
+        let (length, descriptors) =
             seqpacket::receive(&self.0, &mut word, RecvFlags::empty()).at(Step::Namespaces, "")?;
-        if word.get(..length) == Some(GO) {
-            Ok(())
-        } else {
-            Err(io::Error::from_raw_os_error(libc::ECANCELED)).at(Step::Namespaces, "")
+        match descriptors.try_into() {
+            Ok(descriptors) if word.get(..length) == Some(GO) => Ok(descriptors),
+            _ => Err(io::Error::from_raw_os_error(libc::ECANCELED)).at(Step::Namespaces, ""),
         }
     }
 }

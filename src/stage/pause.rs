@@ -1,5 +1,8 @@
 //! Pause: process 1 of the pod's pid namespace. It sets up what all containers share, then holds
 //! the namespaces, reaps orphans and ends when the supervisor does.
+//!
+//! It makes its namespaces before the pod is known: the kernel needs half a millisecond for a
+//! network namespace, and the front end is still making the plan.
 
 use std::io::Write;
 use std::os::fd::BorrowedFd;
@@ -12,29 +15,27 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::DumpableBehavior;
 
 use crate::plan::{Network, PodPlan};
-use crate::stage::confine;
-use crate::stage::{At, Reporter, own_users};
+use crate::stage::{At, Reporter, confine, oom_score, own_users, sealed_plan};
 use crate::sys::process::{self, Reloadable, SingleThread, exit_now};
 use crate::wire::{Failure, Report, Step};
 
-/// What pause needs.
+/// What pause is cloned with. The pod's plan and an empty directory, which becomes pause's root,
+/// come over the socket of its reports.
 #[derive(Debug)]
-pub struct PauseSetup<'a> {
-    /// The pod.
-    pub plan: &'a PodPlan,
+pub struct PauseSetup {
     /// `CLONE_NEW*` bits of the namespaces pause makes.
     pub namespaces: libc::c_int,
+    /// It is in a new user namespace of the pod's, whose maps the supervisor writes.
+    pub own_users: bool,
     /// Sets up the network namespace; the layer above owns how.
     pub network: fn(&PodPlan) -> std::io::Result<()>,
-    /// An empty directory that becomes pause's root.
-    pub empty_dir: BorrowedFd<'a>,
 }
 
 /// Runs pause until the lifeline's end of file says that the supervisor is gone. Never returns.
 pub fn run(
     proof: &SingleThread,
     reporter: &Reporter,
-    setup: &PauseSetup<'_>,
+    setup: &PauseSetup,
     lifeline: BorrowedFd<'_>,
 ) -> ! {
     // While there is a `/proc`.
@@ -47,21 +48,14 @@ pub fn run(
     hold(lifeline, &memory)
 }
 
-fn set_up(
-    proof: &SingleThread,
-    reporter: &Reporter,
-    setup: &PauseSetup<'_>,
-) -> Result<(), Failure> {
+fn set_up(proof: &SingleThread, reporter: &Reporter, setup: &PauseSetup) -> Result<(), Failure> {
     // The first of three ways to die together. It closes no race by itself: if the supervisor
     // died before this call, the lifeline below has its end of file already.
     process::die_with_parent().at(Step::ProcessState, "parent death signal")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(Step::ProcessState, "dumpable")?;
     rustix::thread::set_name(c"podrun-pause").at(Step::ProcessState, "name")?;
-    // Entered as the machine's root, whose directory it is.
-    rustix::process::fchdir(setup.empty_dir).at(Step::Pivot, "")?;
-    if setup.plan.own_users {
-        // Its maps are written by the supervisor.
+    if setup.own_users {
         reporter.wait_for_go()?;
         own_users::become_root()?;
         // It ended with the change of credentials (prctl(2)).
@@ -70,18 +64,26 @@ fn set_up(
     process::unshare(proof, setup.namespaces).at(Step::Namespaces, "")?;
     // Containers build their root file systems while the network is set up here.
     reporter.send(&Report::Namespaces, &[]);
-    if let Network::Pod { .. } = setup.plan.network {
-        rustix::system::sethostname(setup.plan.hostname.as_bytes())
-            .at(Step::Hostname, setup.plan.hostname.clone())?;
-        (setup.network)(setup.plan).at(Step::Network, "")?;
+    let [plan, empty_dir] = reporter.wait_for()?;
+    let plan = sealed_plan::read(plan)
+        .map_err(std::io::Error::other)
+        .at(Step::ProcessState, "plan")?;
+    if let Some(least) = plan.containers.iter().map(|it| it.oom_score_adj).min() {
+        oom_score::go_after(least);
     }
-    for (path, value) in &setup.plan.sysctls {
+    if let Network::Pod { .. } = plan.network {
+        rustix::system::sethostname(plan.hostname.as_bytes())
+            .at(Step::Hostname, plan.hostname.clone())?;
+        (setup.network)(&plan).at(Step::Network, "")?;
+    }
+    for (path, value) in &plan.sysctls {
         set_sysctl(path, value).at(Step::Sysctl, path.as_str())?;
     }
     // With shareProcessNamespace containers see this process: it keeps no view of the host's
     // files, no capability and no descriptor.
+    rustix::process::fchdir(&empty_dir).at(Step::Pivot, "")?;
     rustix::process::chroot(".").at(Step::Pivot, "")?;
-    confine::confine_helper(&setup.plan.helper_filter).at(Step::Credentials, "")?;
+    confine::confine_helper(&plan.helper_filter).at(Step::Credentials, "")?;
     Ok(())
 }
 

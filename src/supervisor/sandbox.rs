@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountAttrFlags, UnmountFlags};
+use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::net::{forward, namespace};
@@ -20,7 +21,7 @@ use crate::sys::mount::{attach, new_filesystem};
 use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
 use crate::sys::{children, seqpacket, signal};
 use crate::volume;
-use crate::wire::IdSpace;
+use crate::wire::{GO, IdSpace};
 
 /// Places in the pod's directory.
 #[derive(Debug, Clone)]
@@ -160,6 +161,28 @@ pub(super) fn unmount(plan: &PodPlan, places: &Places) {
     }
 }
 
+/// The namespaces of pause in most pods, as `CLONE_NEW*` bits.
+pub(super) const USUAL: libc::c_int =
+    libc::CLONE_NEWNET | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWPID;
+
+/// The namespaces of pause in this pod.
+pub(super) fn namespaces(plan: &PodPlan) -> libc::c_int {
+    let mut namespaces = 0;
+    if matches!(plan.network, Network::Pod { .. }) {
+        namespaces |= libc::CLONE_NEWNET | libc::CLONE_NEWUTS;
+    }
+    if !plan.host_ipc {
+        namespaces |= libc::CLONE_NEWIPC;
+    }
+    if !plan.host_pid {
+        namespaces |= libc::CLONE_NEWPID;
+    }
+    if plan.own_users {
+        namespaces |= libc::CLONE_NEWUSER;
+    }
+    namespaces
+}
+
 /// Pause as the supervisor sees it.
 #[derive(Debug)]
 pub(super) struct Pause {
@@ -174,25 +197,11 @@ pub(super) struct Pause {
 
 impl Pause {
     /// Clones pause. It makes its own namespaces but for the pid namespace, in parallel with what
-    /// the supervisor does meanwhile.
-    pub(super) fn start(proof: &SingleThread, plan: &PodPlan, places: &Places) -> io::Result<Self> {
-        make_directory(&places.empty())?;
-        let empty = open_directory(&places.empty())?;
-        // Pause is another user by the time this becomes its root.
-        rustix::fs::chmod(places.empty(), Mode::from_raw_mode(0o755))?;
+    /// the supervisor does meanwhile, and waits for its pod.
+    pub(super) fn start(proof: &SingleThread, namespaces: libc::c_int) -> io::Result<Self> {
         let (report, theirs) = seqpacket::pair()?;
         let (lifeline_end, lifeline) = pipe_with(PipeFlags::CLOEXEC)?;
-        let mut own = 0;
-        if matches!(plan.network, Network::Pod { .. }) {
-            own |= libc::CLONE_NEWNET | libc::CLONE_NEWUTS;
-        }
-        if !plan.host_ipc {
-            own |= libc::CLONE_NEWIPC;
-        }
-        let mut made = if plan.host_pid { 0 } else { libc::CLONE_NEWPID };
-        if plan.own_users {
-            made |= libc::CLONE_NEWUSER;
-        }
+        let made = namespaces & (libc::CLONE_NEWPID | libc::CLONE_NEWUSER);
         let flags = CloneFlags {
             namespaces: made,
             sibling: false,
@@ -200,15 +209,14 @@ impl Pause {
         match process::clone_process(proof, flags)? {
             Cloned::Child => {
                 // The write end must be the supervisor's alone, or pause would keep itself alive.
-                let kept = [theirs.as_fd(), lifeline_end.as_fd(), empty.as_fd()];
+                let kept = [theirs.as_fd(), lifeline_end.as_fd()];
                 if process::close_all_but(&kept).is_err() {
                     process::exit_now(125);
                 }
                 let setup = PauseSetup {
-                    plan,
-                    namespaces: own,
+                    namespaces: namespaces & !made,
+                    own_users: made & libc::CLONE_NEWUSER != 0,
                     network: namespace::configure,
-                    empty_dir: empty.as_fd(),
                 };
                 pause::run(proof, &Reporter::new(theirs), &setup, lifeline_end.as_fd())
             }
@@ -217,9 +225,19 @@ impl Pause {
                 report,
                 lifeline,
                 lifeline_end,
-                namespaces: own | made,
+                namespaces,
             }),
         }
+    }
+
+    /// Gives it its pod.
+    pub(super) fn set_up(&self, plan: &OwnedFd, places: &Places) -> io::Result<()> {
+        make_directory(&places.empty())?;
+        let empty = open_directory(&places.empty())?;
+        // Pause may be another user by the time this becomes its root.
+        rustix::fs::chmod(places.empty(), Mode::from_raw_mode(0o755))?;
+        let descriptors = [plan.as_fd(), empty.as_fd()];
+        seqpacket::send(&self.report, GO, &descriptors, SendFlags::empty())
     }
 
     /// Ends pause and with it every process of the pod's pid namespace, and waits for it: once it

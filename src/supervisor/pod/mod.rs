@@ -28,7 +28,7 @@ use crate::lifecycle::{Action, Event, Machine, Now};
 use crate::plan::PodPlan;
 use crate::runtime::pod_ids::PodIds;
 use crate::runtime::wording;
-use crate::stage::{confine, oom_score};
+use crate::stage::{confine, oom_score, sealed_plan};
 use crate::store::{EventLog, Identity, PodDir, Stream};
 use crate::supervisor::cgroups;
 use crate::supervisor::container::Live;
@@ -87,6 +87,8 @@ struct Pod {
     /// The machine's mounts that volumes share, until the volumes are made.
     trees: Vec<OwnedFd>,
     pause: Option<Pause>,
+    /// The plan as it came, until pause has it.
+    sealed: Option<OwnedFd>,
     /// With `hostUsers: false`.
     users: Option<Users>,
     cgroup: Option<PodCgroup>,
@@ -133,6 +135,8 @@ impl Pod {
 
     fn set_up(front: &OwnedFd) -> Result<Self, String> {
         let proof = setup::become_supervisor().map_err(|error| format!("supervisor: {error}"))?;
+        // While the front end makes the plan; most pods need just this.
+        let ahead = Pause::start(&proof, sandbox::USUAL).ok();
         let mut buffer = vec![0; READ_SIZE];
         let (length, descriptors) = seqpacket::receive(front, &mut buffer, RecvFlags::empty())
             .map_err(|error| format!("supervisor: {error}"))?;
@@ -142,12 +146,21 @@ impl Pod {
             Err(error) => return Err(format!("supervisor: {error}")),
         };
         let mut descriptors = descriptors.into_iter();
-        let (Some(plan), Some(dir), Some(runtime_dir)) =
+        let (Some(sealed), Some(dir), Some(runtime_dir)) =
             (descriptors.next(), descriptors.next(), descriptors.next())
         else {
             return Err("supervisor: descriptors are missing".to_owned());
         };
-        let plan = setup::read_plan(plan)?;
+        let plan = sealed_plan::read(&sealed)?;
+        let fits = sandbox::namespaces(&plan) == sandbox::USUAL;
+        let pause = match ahead {
+            Some(pause) if fits => Some(pause),
+            Some(pause) => {
+                pause.end();
+                None
+            }
+            None => None,
+        };
         let ids = if plan.own_users {
             IdSpace::Own
         } else {
@@ -198,7 +211,8 @@ impl Pod {
             adopted: None,
             sockets,
             trees: descriptors.collect(),
-            pause: None,
+            pause,
+            sealed: Some(sealed),
             users: None,
             cgroup: None,
             is_set_up: false,
@@ -248,17 +262,22 @@ impl Pod {
 
     fn start(&mut self) -> Result<(), String> {
         let ids = self.plan.own_users.then(PodIds::take).transpose()?;
-        let pause = Pause::start(&self.proof, &self.plan, &self.places)
-            .map_err(|error| format!("the pod's first process cannot be made: {error}"))?;
-        let watched = self
-            .watch
-            .add(&pause.report, Source::PauseReport)
-            .and_then(|()| self.watch.add(&pause.pidfd, Source::Pause));
-        self.pause = Some(pause);
-        watched.map_err(|error| error.to_string())?;
-        if let (Some(ids), Some(pause)) = (ids, &self.pause) {
+        let told = |error: io::Error| format!("the pod's first process cannot be made: {error}");
+        let pause = match self.pause.take() {
+            Some(pause) => pause,
+            None => Pause::start(&self.proof, sandbox::namespaces(&self.plan)).map_err(told)?,
+        };
+        let pause = self.pause.insert(pause);
+        if let Some(ids) = ids {
             self.users = Some(Users::give(ids, pause)?);
         }
+        if let Some(sealed) = self.sealed.take() {
+            pause.set_up(&sealed, &self.places).map_err(told)?;
+        }
+        self.watch
+            .add(&pause.report, Source::PauseReport)
+            .and_then(|()| self.watch.add(&pause.pidfd, Source::Pause))
+            .map_err(|error| error.to_string())?;
         // While pause makes the namespaces.
         self.cgroup = cgroups::make(&self.plan, self.runtime_dir.as_fd())?;
         if let Some(cgroup) = &self.cgroup {

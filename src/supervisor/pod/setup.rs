@@ -1,11 +1,10 @@
 //! Becoming the supervisor of a pod: the process' own state, and what it is told to run.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::process::DumpableBehavior;
 
-use crate::plan::{PLAN_VERSION, PodPlan};
 use crate::supervisor::sandbox;
 use crate::sys::process::{self, SingleThread};
 use crate::sys::{inheritance, signal};
@@ -45,23 +44,6 @@ pub(super) fn become_supervisor() -> io::Result<SingleThread> {
     rustix::thread::set_name(c"podrun-pod")?;
     signal::block_all()?;
     SingleThread::prove()
-}
-
-pub(super) fn read_plan(file: OwnedFd) -> Result<PodPlan, String> {
-    let mut bytes = Vec::new();
-    std::fs::File::from(file)
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("the pod's plan: {error}"))?;
-    let plan: PodPlan =
-        serde_json::from_slice(&bytes).map_err(|error| format!("the pod's plan: {error}"))?;
-    if plan.version == PLAN_VERSION {
-        Ok(plan)
-    } else {
-        Err(format!(
-            "the pod's plan has version {}, not {PLAN_VERSION}",
-            plan.version
-        ))
-    }
 }
 
 /// The path must lead to the directory that the front end has locked.
