@@ -115,6 +115,8 @@ mod threats;
 mod threats_given;
 #[path = "suite/threats_kept.rs"]
 mod threats_kept;
+#[path = "suite/threats_refused.rs"]
+mod threats_refused;
 #[path = "suite/top.rs"]
 mod top;
 #[path = "suite/transactions.rs"]

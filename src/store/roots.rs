@@ -73,6 +73,11 @@ impl Store {
         })
     }
 
+    /// All that is podrun's: where sockets, records and images are.
+    pub fn directories(&self) -> [&Path; 3] {
+        [&self.runtime, &self.state, &self.data]
+    }
+
     /// Where images are.
     pub fn data_dir(&self) -> &Path {
         &self.data

@@ -11,6 +11,7 @@ pub(crate) mod launch;
 pub(crate) mod limits;
 mod notes;
 mod objects;
+mod own_directories;
 mod ports;
 pub(crate) mod pull_secrets;
 pub(crate) mod storage;
@@ -282,7 +283,15 @@ impl Prepared {
             back_off: self.back_off,
             filters: &self.filters,
         };
-        plan::build(&input).map_err(|problems| {
+        let planned = plan::build(&input).and_then(|plan| {
+            let problems = own_directories::problems(&self.store, &plan);
+            if problems.is_empty() {
+                Ok(plan)
+            } else {
+                Err(problems)
+            }
+        });
+        planned.map_err(|problems| {
             for problem in &problems {
                 let placed = wanted.checked.positions.problem(
                     Severity::Error,

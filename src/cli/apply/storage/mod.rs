@@ -9,7 +9,7 @@ mod removal;
 pub(crate) use removal::{claims_of_pod, remove_claim, remove_discarded, remove_volume, users};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{
     HostPathVolumeSource, ObjectReference, PersistentVolume, PersistentVolumeClaim,
@@ -18,7 +18,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::Value;
 
-use crate::cli::apply::{Change, Changes, Prepared, facts, uses_storage};
+use crate::cli::apply::{Change, Changes, Prepared, facts, own_directories, uses_storage};
 use crate::cli::failure::{Failure, INVALID};
 use crate::names::{Namespace, ObjectKind, ObjectName};
 use crate::plan::{self, Binding, BoundClaim, HostPathType};
@@ -189,16 +189,27 @@ impl Storage {
             });
         }
         let spec = volume.spec.clone().unwrap_or_default();
+        let is_own = |path: &Path| match own_directories::holder(store, path) {
+            Some(holder) => Err(format!(
+                "it is bound to persistentvolume `{bound_to}`: {}",
+                own_directories::wording(path, &holder)
+            )),
+            None => Ok(()),
+        };
         if let Some(local) = spec.local {
+            let path = PathBuf::from(local.path);
+            is_own(&path)?;
             return Ok(BoundClaim {
-                path: PathBuf::from(local.path),
+                path,
                 kind: HostPathType::Directory,
                 takes_group: true,
             });
         }
         let host = spec.host_path.unwrap_or_default();
+        let path = PathBuf::from(host.path);
+        is_own(&path)?;
         Ok(BoundClaim {
-            path: PathBuf::from(host.path),
+            path,
             kind: match host.type_.as_deref() {
                 Some("DirectoryOrCreate") => HostPathType::DirectoryOrCreate,
                 Some("Directory") => HostPathType::Directory,
