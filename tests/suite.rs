@@ -51,6 +51,8 @@ mod claims;
 mod command_line;
 #[path = "suite/copy.rs"]
 mod copy;
+#[path = "suite/copy_hostile.rs"]
+mod copy_hostile;
 #[path = "suite/die_together.rs"]
 mod die_together;
 #[path = "suite/doctor.rs"]
