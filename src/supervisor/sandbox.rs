@@ -57,10 +57,10 @@ impl Places {
         self.pod_dir.join("containers").join(name)
     }
 
-    /// The file that is bound to `terminationMessagePath`. Not in the directory of the run, over
-    /// which a scratch file system may be mounted.
+    /// The file that is bound to `terminationMessagePath`; on the tmpfs, so that a container cannot
+    /// fill the disk with it.
     pub(super) fn message(&self, name: &str, attempt: u32) -> PathBuf {
-        self.container(name).join(format!("{attempt}.message"))
+        self.etc().join(format!("{name}.{attempt}.message"))
     }
 
     pub(super) fn logs(&self, name: &str) -> PathBuf {

@@ -29,14 +29,13 @@ pub(super) fn remove_attempt(
                 .and_then(|()| process::die_with_parent())
                 .ok();
             let removed = remove_tree(container, &attempt.to_string());
-            let message = remove_tree(container, &format!("{attempt}.message"));
             let runs = attempts(logs).unwrap_or_default();
             for run in runs.iter().filter(|run| run.number < attempt) {
                 for file in &run.files {
                     rustix::fs::unlink(file).ok();
                 }
             }
-            process::exit_now(i32::from(removed.is_err() || message.is_err()))
+            process::exit_now(i32::from(removed.is_err()))
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::census::{self, Canary};
 use crate::harness::{
-    Podrun, container, container_with, documents, finish, lasting, once, until, with_a_pod,
+    Podrun, container, container_with, documents, finish, lasting, once, pod, until, with_a_pod,
 };
 use crate::isolation::all_kinds_of;
 
@@ -183,6 +183,7 @@ fn what_is_mounted_into_every_container_has_an_end() {
     let one = container_with("a", &["ready-sleep"], &read_only);
     podrun.up(&lasting("full", &[one])).ok();
     for (path, size) in [
+        ("/dev/termination-log", 2 << 20),
         ("/etc/hosts", 2 << 20),
         ("/etc/hostname", 2 << 20),
         ("/etc/resolv.conf", 2 << 20),
@@ -199,6 +200,37 @@ fn what_is_mounted_into_every_container_has_an_end() {
         .ok();
     let hosts = podrun.probe("other", "a", &["read", "/etc/hosts"]);
     assert!(hosts.contains("localhost"), "{hosts}");
+}
+
+/// V21: a run that fills the room for last words leaves it to the next one.
+#[test]
+fn last_words_without_end_are_gone_with_their_run() {
+    let podrun = Podrun::new();
+    let fill = |path| ["and", "fill", path, "2097152", "--", "exit", "1"];
+    let own = json!({ "terminationMessagePath": "/var/last" });
+    podrun.start(&pod(
+        "fills",
+        json!({ "restartPolicy": "OnFailure", "terminationGracePeriodSeconds": 1 }),
+        &[
+            container("a", &fill("/dev/termination-log")),
+            container("still", &["ready-sleep"]),
+            container_with("own", &["write", "/var/last", "words"], &own),
+        ],
+    ));
+    let is_filled = |state: &Value| state["message"].as_str().is_some_and(|m| m.len() == 4096);
+    for restarts in [3, 6] {
+        podrun.until_status("fills", "was restarted often", |status| {
+            let all = status["containerStatuses"].as_array();
+            let one = all.and_then(|all| all.iter().find(|one| one["name"] == "a"));
+            one.is_some_and(|one| {
+                let last = &one["lastState"]["terminated"];
+                one["restartCount"].as_u64() >= Some(restarts)
+                    && (is_filled(last) || is_filled(&one["state"]["terminated"]))
+            })
+        });
+    }
+    podrun.run(["rm", "fills"]).ok();
+    podrun.nothing_left();
 }
 
 /// V22 and V33 (CVE-2022-4318): what becomes a name or a line of a file is one, or nothing is made.

@@ -84,6 +84,8 @@ impl Live {
         self.attachments.end(code, Source::Room(self.number), watch);
         let message =
             last_words.and_then(|words| words.read(&self.message, &self.logs, self.attempt, code));
+        // It takes up room that other containers of the pod share.
+        rustix::fs::unlink(&self.message).ok();
         (code, message)
     }
 
