@@ -1,6 +1,7 @@
 //! Who a container runs as: the one parser of user specifications and of the image's `passwd` and
 //! `group`, for a container's start and nothing else to disagree with.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,13 @@ use super::{GroupsPolicy, UserPlan};
 
 /// Longer lines are not an entry.
 const MAX_LINE: usize = 1024 * 1024;
+
+/// The most groups of one user. The kernel would take 65536 (`NGROUPS_MAX`); so many fit into one
+/// message to the supervisor, which has to know them for commands that come later.
+const MAX_GROUPS: usize = 8192;
+
+/// The longest home directory, in bytes (`PATH_MAX`).
+const MAX_HOME: usize = 4096;
 
 /// `(uid_t) -1`, which means "no change" to the kernel (`setresuid(2)`).
 const NO_ID: u32 = u32::MAX;
@@ -38,8 +46,11 @@ pub enum UserError {
     },
     /// A text that is neither a name nor a number of the kernel's.
     Malformed(String),
-    /// The home directory has a line break, which could forge an entry elsewhere.
+    /// The home directory has a line break, which could forge an entry elsewhere, or is longer than a
+    /// path can be.
     Home,
+    /// There are more groups than podrun gives to a process.
+    TooManyGroups,
     /// `runAsNonRoot` forbids it; the kubelet's words.
     Root(String),
 }
@@ -62,7 +73,11 @@ impl fmt::Display for UserError {
             Self::Root(why) => f.write_str(why),
             Self::Home => write!(
                 f,
-                "the home directory in the image's /etc/passwd has a line break"
+                "the home directory in the image's /etc/passwd has a line break or is too long"
+            ),
+            Self::TooManyGroups => write!(
+                f,
+                "the manifest and the image's /etc/group give the user more than {MAX_GROUPS} groups"
             ),
         }
     }
@@ -199,25 +214,28 @@ pub fn resolve_user(
     // The primary group is among the supplementary ones, or a setgid program could drop it and
     // with it what it denies (CVE-2022-36109).
     let mut supplemental_groups = vec![gid];
-    let mut add = |group: u32| {
-        if !supplemental_groups.contains(&group) {
+    let mut known = HashSet::from([gid]);
+    let memberships = entry
+        .iter()
+        .filter(|_| user.groups_policy == GroupsPolicy::Merge)
+        .flat_map(|entry| {
+            let is_its = |members: &str| members.split(',').any(|member| member == entry.name);
+            group_entries(group).filter(move |(_, _, members)| is_its(members))
+        })
+        .map(|(_, member_of, _)| member_of);
+    for group in user.supplemental_groups.iter().copied().chain(memberships) {
+        if known.insert(group) {
             supplemental_groups.push(group);
         }
-    };
-    user.supplemental_groups.iter().copied().for_each(&mut add);
-    if let (Some(entry), GroupsPolicy::Merge) = (&entry, user.groups_policy) {
-        for (_, member_of, members) in group_entries(group) {
-            let is_member = members.split(',').any(|member| member == entry.name);
-            if is_member {
-                add(member_of);
-            }
+        if supplemental_groups.len() > MAX_GROUPS {
+            return Err(UserError::TooManyGroups);
         }
     }
     let home = entry
         .map(|entry| entry.home)
         .filter(|home| !home.is_empty())
         .unwrap_or("/");
-    if home.contains(['\n', '\r']) {
+    if home.contains(['\n', '\r']) || home.len() > MAX_HOME {
         return Err(UserError::Home);
     }
     Ok(ResolvedUser {
@@ -347,6 +365,40 @@ mod tests {
         };
         let user = resolve_user(&plan, PASSWD, GROUP).unwrap();
         assert_eq!(user.supplemental_groups, [20, 40, 31]);
+    }
+
+    #[test]
+    fn a_group_file_without_end_is_an_error_at_once() {
+        let plan = UserPlan {
+            image_user: "app".to_owned(),
+            ..UserPlan::default()
+        };
+        let file =
+            |count: u32| (0..count).fold(String::new(), |f, i| f + &format!("g:x:{i}:app\n"));
+        let resolve = |text: &str| resolve_user(&plan, PASSWD, text.as_bytes());
+        // Its primary group is among them.
+        assert_eq!(
+            resolve(&file(8192)).unwrap().supplemental_groups.len(),
+            8192
+        );
+        assert_eq!(resolve(&file(8193)), Err(UserError::TooManyGroups));
+        let members = "other,".repeat(100_000);
+        let text = format!("big:x:77:{members}app\nbig:x:77:{members}app\n");
+        assert_eq!(resolve(&text).unwrap().supplemental_groups, [20, 77]);
+    }
+
+    #[test]
+    fn a_home_directory_is_a_path_or_an_error() {
+        let resolve = |length: usize| {
+            let passwd = format!("app:x:1:2::/{}:/\n", "h".repeat(length));
+            let plan = UserPlan {
+                image_user: "app".to_owned(),
+                ..UserPlan::default()
+            };
+            resolve_user(&plan, passwd.as_bytes(), b"").map(|user| user.home.len())
+        };
+        assert_eq!(resolve(4095), Ok(4096));
+        assert_eq!(resolve(4096), Err(UserError::Home));
     }
 
     #[test]
