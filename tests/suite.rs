@@ -119,6 +119,8 @@ mod threats_given;
 mod threats_kept;
 #[path = "suite/threats_refused.rs"]
 mod threats_refused;
+#[path = "suite/threats_streams.rs"]
+mod threats_streams;
 #[path = "suite/threats_users.rs"]
 mod threats_users;
 #[path = "suite/top.rs"]

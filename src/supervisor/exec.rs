@@ -286,24 +286,25 @@ impl Session {
         }
     }
 
-    /// Keeps what the command has written; at the end of its output the pipe is let go.
-    pub(super) fn read_output(&mut self, buffer: &mut [u8], watch: &Watch) {
+    /// Keeps what the command has written; at the end of its output the pipe is let go. One read, for
+    /// who writes without end must not keep the supervisor from everything else. False when there was
+    /// nothing to read.
+    pub(super) fn read_output(&mut self, buffer: &mut [u8], watch: &Watch) -> bool {
         let Some(capture) = &mut self.capture else {
-            return;
+            return false;
         };
-        loop {
-            match rustix::io::read(&capture.pipe, &mut *buffer) {
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return,
-                Ok(0) | Err(_) => {
-                    watch.remove(&capture.pipe);
-                    return;
-                }
-                Ok(length) => {
-                    let room = MAX_PROBE_OUTPUT.saturating_sub(capture.kept.len());
-                    let chunk = buffer.get(..length.min(room)).unwrap_or_default();
-                    capture.kept.extend_from_slice(chunk);
-                }
+        match rustix::io::read(&capture.pipe, &mut *buffer) {
+            Err(rustix::io::Errno::INTR) => true,
+            Err(rustix::io::Errno::AGAIN) => false,
+            Ok(0) | Err(_) => {
+                watch.remove(&capture.pipe);
+                false
+            }
+            Ok(length) => {
+                let room = MAX_PROBE_OUTPUT.saturating_sub(capture.kept.len());
+                let chunk = buffer.get(..length.min(room)).unwrap_or_default();
+                capture.kept.extend_from_slice(chunk);
+                true
             }
         }
     }
@@ -319,7 +320,11 @@ impl Session {
             watch.remove(&command);
             process::reap(&command).unwrap_or(255)
         });
-        self.read_output(buffer, watch);
+        let is_wanted = |session: &Self| {
+            let mut kept = session.capture.iter().map(|capture| capture.kept.len());
+            kept.any(|length| length < MAX_PROBE_OUTPUT)
+        };
+        while is_wanted(&self) && self.read_output(buffer, watch) {}
         let output = self.capture.take().map(|capture| {
             watch.remove(&capture.pipe);
             String::from_utf8_lossy(&capture.kept).into_owned()
