@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::census::Canary;
 use crate::forge::{self, Entry};
 use crate::harness::{
-    IMAGE, Mode, Output, Podrun, binary, container_with, finish, mode, once, pod, probe,
-    require_mode,
+    IMAGE, Mode, Output, Podrun, binary, container_with, finish, is_in_machine, mode, once, pod,
+    probe, require_mode,
 };
 
 /// The most memory that the processes which read a user database may have, in KiB: the bar of V15.
@@ -389,6 +389,62 @@ fn a_container_has_the_same_ids_whenever_it_starts() {
             assert_eq!(line, alice, "{told}");
         }
         podrun.run(["rm", "pod"]).ok();
+    }
+    podrun.nothing_left();
+}
+
+/// V32 (CVE-2014-8989, CVE-2018-7169): a pod has none of its user's groups, where the kernel lets them be
+/// dropped; where it does not, they are what they are, and others cannot be asked for.
+#[test]
+fn a_pod_reads_nothing_as_a_member_of_its_users_groups() {
+    require_mode!(Mode::User, Mode::Single);
+    if is_in_machine() {
+        // Its user is in no other group.
+        return;
+    }
+    let secret = std::env::var("PODRUN_TEST_SECRET");
+    require!(
+        secret.is_ok(),
+        "PODRUN_TEST_SECRET names no file that this user reads as a member of a group"
+    );
+    let secret = secret.unwrap();
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "of-the-group\n");
+    let podrun = Podrun::new();
+    let run = |words: &[&str], security: &Value| {
+        let fields = json!({
+            "securityContext": security,
+            "volumeMounts": [{ "name": "v", "mountPath": "/secret" }],
+        });
+        let mut manifest = once("groups", &[container_with("a", words, &fields)]);
+        manifest["spec"]["volumes"] = json!([{ "name": "v", "hostPath": { "path": secret } }]);
+        podrun.run_pod(&manifest)
+    };
+    let read = |security: &Value| run(&["read", "/secret"], security);
+    if mode() == Mode::User {
+        for security in [
+            json!({}),
+            json!({ "runAsUser": 1000 }),
+            json!({ "runAsUser": 65534, "runAsGroup": 65534 }),
+            json!({ "privileged": true }),
+        ] {
+            read(&security).code(99).says("Permission denied");
+            let report = run(&["report"], &security).ok().stdout;
+            let report = report[report.find('{').unwrap()..].lines().next().unwrap();
+            let report: Value = serde_json::from_str(report).unwrap();
+            let groups = report["status"]["Groups"].as_str().unwrap();
+            // Nor one that is only not shown (`/proc/sys/kernel/overflowgid`).
+            let own = security["runAsGroup"].as_u64() == Some(65534);
+            assert!(own || !groups.contains("65534"), "{security}: {groups}");
+        }
+    } else {
+        // As the README says.
+        assert!(read(&json!({})).ok().stdout.contains("of-the-group"));
+        for (field, value) in [("fsGroup", json!(0)), ("supplementalGroups", json!([0]))] {
+            let mut manifest = once("groups", &[container_with("a", &["report"], &json!({}))]);
+            manifest["spec"]["securityContext"] = json!({ field: value });
+            let output = podrun.run_pod(&manifest).code(3);
+            output.says(field).says("groups cannot be set");
+        }
     }
     podrun.nothing_left();
 }
