@@ -41,15 +41,20 @@ fn sharing() -> Podrun {
 fn assert_holds_nothing_of_the_host(copy: &Path) {
     for path in census::files_below(copy) {
         let about = fs::symlink_metadata(&path).unwrap();
+        let shown = path.display();
         if about.is_symlink() {
             let target = fs::canonicalize(&path);
             let target = target.unwrap_or_else(|_| copy.to_owned());
-            assert!(target.starts_with(copy), "{path:?} leads to {target:?}");
+            assert!(
+                target.starts_with(copy),
+                "{shown} leads to {}",
+                target.display()
+            );
         } else if about.is_file() {
             let content = fs::read(&path).unwrap_or_default();
             let token = Canary::TOKEN.as_bytes();
             let has_it = content.windows(token.len()).any(|part| part == token);
-            assert!(!has_it, "{path:?} has the token");
+            assert!(!has_it, "{shown} has the token");
         }
     }
 }
@@ -96,9 +101,9 @@ fn a_hostile_tree_arrives_without_anything_of_the_host() {
     fs::write(at("setuid"), "word").unwrap();
     fs::set_permissions(at("setuid"), fs::Permissions::from_mode(0o6755)).unwrap();
     fs::write(at("unreadable"), "word").unwrap();
-    fs::set_permissions(at("unreadable"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(at("unreadable"), fs::Permissions::from_mode(0o0)).unwrap();
     fs::create_dir(at("closed")).unwrap();
-    fs::set_permissions(at("closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(at("closed"), fs::Permissions::from_mode(0o0)).unwrap();
 
     let output = podrun.run(["cp", "pod:/v/tree", "copy"]).code(1);
     canary.assert_untouched();

@@ -33,6 +33,9 @@ fn run_bounded(podrun: &Podrun, manifest: &Value) -> Output {
     finish(command, b"")
 }
 
+/// Uid, gid and the number of supplementary groups, or words of the error.
+type Answer = Result<(u64, u64, usize), &'static str>;
+
 /// Uid, gid and the number of supplementary groups of what a report says.
 fn ids_of(output: &Output) -> (u64, u64, usize) {
     let text = &output.stdout[output.stdout.find('{').unwrap()..];
@@ -88,7 +91,6 @@ fn a_user_database_of_any_shape_is_an_answer_or_an_error() {
     let long_then = with_last(long.clone(), "\napp:x:10:20::/:\n");
     let (password, group) = ("etc/passwd", "etc/group");
     // What is in the place of the two files, and who that makes the user, or the words of the error.
-    type Answer = Result<(u64, u64, usize), &'static str>;
     let file = |path, content| Entry::File(path, content);
     let ok = |gid, groups| -> Answer { Ok((10, gid, groups)) };
     let mut cases: Vec<(&str, Vec<Entry<'_>>, Answer)> = vec![

@@ -6,13 +6,22 @@ use std::path::{Path, PathBuf};
 use crate::plan::{PlanProblem, PodPlan, VolumeSource};
 use crate::store::Store;
 
-/// Says which of podrun's own directories holds a path, with links followed as the mount will follow
-/// them, or nothing. A directory around podrun's own, such as `/`, is nobody's.
-pub(super) fn holder(store: &Store, path: &Path) -> Option<PathBuf> {
-    let path = real(path);
+/// Refuses a path in one of podrun's own directories, with links followed as the mount will follow
+/// them. A directory around podrun's own, such as `/`, is nobody's.
+///
+/// # Errors
+/// Such a path, worded for the user.
+pub(super) fn refuse(store: &Store, path: &Path) -> Result<(), String> {
+    let real_path = real(path);
     let mut own = store.directories().into_iter();
-    own.find(|own| path.starts_with(real(own)))
-        .map(Path::to_owned)
+    match own.find(|own| real_path.starts_with(real(own))) {
+        None => Ok(()),
+        Some(own) => Err(format!(
+            "{} is inside {}, where podrun keeps its own",
+            path.display(),
+            own.display()
+        )),
+    }
 }
 
 /// The path without links, as far as it exists: what is to be made is made below that.
@@ -25,15 +34,6 @@ fn real(path: &Path) -> PathBuf {
         .unwrap_or_else(|| path.to_owned())
 }
 
-/// What is wrong with a volume of the machine that is podrun's own.
-pub(super) fn wording(path: &Path, holder: &Path) -> String {
-    format!(
-        "{} is inside {}, where podrun keeps its own",
-        path.display(),
-        holder.display()
-    )
-}
-
 /// Finds the `hostPath` volumes of a Pod that are podrun's own.
 pub(super) fn problems(store: &Store, plan: &PodPlan) -> Vec<PlanProblem> {
     let volumes = plan.volumes.iter().enumerate();
@@ -42,13 +42,13 @@ pub(super) fn problems(store: &Store, plan: &PodPlan) -> Vec<PlanProblem> {
             let VolumeSource::HostPath { path, .. } = &volume.source else {
                 return None;
             };
+            let message = refuse(store, path).err()?;
+            let hint =
+                "use an emptyDir or a persistentVolumeClaim; `podrun cp` and `podrun logs` read";
             Some(PlanProblem {
                 path: format!("spec.volumes[{index}].hostPath.path"),
-                message: wording(path, &holder(store, path)?),
-                hint: Some(
-                    "use an emptyDir or a persistentVolumeClaim, and `podrun cp` or `podrun logs` to read"
-                        .to_owned(),
-                ),
+                message,
+                hint: Some(hint.to_owned()),
             })
         })
         .collect()

@@ -9,7 +9,7 @@ mod removal;
 pub(crate) use removal::{claims_of_pod, remove_claim, remove_discarded, remove_volume, users};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{
     HostPathVolumeSource, ObjectReference, PersistentVolume, PersistentVolumeClaim,
@@ -189,34 +189,27 @@ impl Storage {
             });
         }
         let spec = volume.spec.clone().unwrap_or_default();
-        let is_own = |path: &Path| match own_directories::holder(store, path) {
-            Some(holder) => Err(format!(
-                "it is bound to persistentvolume `{bound_to}`: {}",
-                own_directories::wording(path, &holder)
-            )),
-            None => Ok(()),
-        };
-        if let Some(local) = spec.local {
-            let path = PathBuf::from(local.path);
-            is_own(&path)?;
-            return Ok(BoundClaim {
-                path,
+        let bound = match (spec.local, spec.host_path) {
+            (Some(local), _) => BoundClaim {
+                path: PathBuf::from(local.path),
                 kind: HostPathType::Directory,
                 takes_group: true,
-            });
-        }
-        let host = spec.host_path.unwrap_or_default();
-        let path = PathBuf::from(host.path);
-        is_own(&path)?;
-        Ok(BoundClaim {
-            path,
-            kind: match host.type_.as_deref() {
-                Some("DirectoryOrCreate") => HostPathType::DirectoryOrCreate,
-                Some("Directory") => HostPathType::Directory,
-                _ => HostPathType::Unset,
             },
-            takes_group: false,
-        })
+            (None, host) => {
+                let host = host.unwrap_or_default();
+                BoundClaim {
+                    path: PathBuf::from(host.path),
+                    kind: match host.type_.as_deref() {
+                        Some("DirectoryOrCreate") => HostPathType::DirectoryOrCreate,
+                        Some("Directory") => HostPathType::Directory,
+                        _ => HostPathType::Unset,
+                    },
+                    takes_group: false,
+                }
+            }
+        };
+        own_directories::refuse(store, &bound.path)?;
+        Ok(bound)
     }
 
     /// Makes the directories of new claims and stores what has changed: before pods start, so that
