@@ -61,24 +61,28 @@ fn start_unread(podrun: &Podrun, words: &[&str]) -> Child {
 #[test]
 fn output_that_nobody_reads_waits_outside_of_the_supervisor() {
     let podrun = Podrun::new();
-    let writes = container("writes", &["flood"]);
+    let writes = container("writes", &["and", "wait-for", "/go", "--", "flood"]);
     let still = container("still", &["ready-sleep"]);
     podrun.up(&lasting("pod", &[writes, still])).ok();
-    // The one that waits and the four that write.
-    let only_containers = || {
-        let all = podrun.processes();
-        all.iter().filter(|process| process.name == "probe").count() == 5
-    };
-    until("the containers run", only_containers);
     let flood = ["-c", "still", "--", "/probe", "flood"];
     let exec: Vec<&str> = ["exec", "pod"].into_iter().chain(flood).collect();
     let typed: Vec<&str> = ["exec", "-t", "pod"].into_iter().chain(flood).collect();
-    for (words, count) in [
-        (&exec[..], 3),
-        (&typed, 3),
-        // The container waits for the one that does not read, and no other gets anything.
-        (&["attach", "pod", "-c", "writes"], 1),
+    for (words, count, in_containers) in [
+        (&exec[..], 3, 2),
+        (&typed, 3, 2),
+        // The container waits for the one that does not read, and no other gets anything. It is four
+        // processes that write.
+        (&["attach", "pod", "-c", "writes"], 1, 5),
     ] {
+        let only_containers = || {
+            let all = podrun.processes();
+            let probes = all.iter().filter(|process| process.name == "probe");
+            probes.count() == in_containers
+        };
+        if in_containers == 5 {
+            podrun.probe("pod", "writes", &["write", "/go", ""]);
+        }
+        until("the containers run", only_containers);
         let mut unread: Vec<Child> = (0..count).map(|_| start_unread(&podrun, words)).collect();
         assert_all_goes_on(&podrun, "pod");
         for child in &mut unread {
