@@ -7,6 +7,7 @@ mod ending;
 mod env_files;
 mod measure;
 mod news;
+mod pause;
 mod setup;
 mod strangers;
 mod updates;
@@ -27,7 +28,6 @@ use crate::cgroup::PodCgroup;
 use crate::lifecycle::{Action, Event, Machine, Now};
 use crate::plan::PodPlan;
 use crate::runtime::pod_ids::PodIds;
-use crate::runtime::wording;
 use crate::stage::{confine, oom_score, sealed_plan};
 use crate::store::{EventLog, Identity, PodDir, Stream};
 use crate::supervisor::cgroups;
@@ -41,7 +41,7 @@ use crate::supervisor::users::Users;
 use crate::supervisor::watch::{Source, Watch};
 use crate::sys::process::{self, SingleThread};
 use crate::sys::seqpacket;
-use crate::wire::{self, Adopt, FromSupervisor, IdSpace, Reply, Report, ToSupervisor};
+use crate::wire::{self, Adopt, FromSupervisor, IdSpace, Reply, ToSupervisor};
 
 /// Bytes read from a pipe at once.
 const READ_SIZE: usize = 256 * 1024;
@@ -262,22 +262,7 @@ impl Pod {
 
     fn start(&mut self) -> Result<(), String> {
         let ids = self.plan.own_users.then(PodIds::take).transpose()?;
-        let told = |error: io::Error| format!("the pod's first process cannot be made: {error}");
-        let pause = match self.pause.take() {
-            Some(pause) => pause,
-            None => Pause::start(&self.proof, sandbox::namespaces(&self.plan)).map_err(told)?,
-        };
-        let pause = self.pause.insert(pause);
-        if let Some(ids) = ids {
-            self.users = Some(Users::give(ids, pause)?);
-        }
-        if let Some(sealed) = self.sealed.take() {
-            pause.set_up(&sealed, &self.places).map_err(told)?;
-        }
-        self.watch
-            .add(&pause.report, Source::PauseReport)
-            .and_then(|()| self.watch.add(&pause.pidfd, Source::Pause))
-            .map_err(|error| error.to_string())?;
+        self.start_pause(ids)?;
         // While pause makes the namespaces.
         self.cgroup = cgroups::make(&self.plan, self.runtime_dir.as_fd())?;
         if let Some(cgroup) = &self.cgroup {
@@ -420,46 +405,6 @@ impl Pod {
                 self.finish();
                 None
             }
-        }
-    }
-
-    fn pause_spoke(&mut self) -> Result<(), String> {
-        let Some(pause) = &self.pause else {
-            return Ok(());
-        };
-        let mut buffer = [0; 4096];
-        let length = match seqpacket::receive(&pause.report, &mut buffer, RecvFlags::DONTWAIT) {
-            Ok((length, _)) => length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error.to_string()),
-        };
-        if length == 0 {
-            self.watch.remove(&pause.report);
-            return Ok(());
-        }
-        match wire::decode(buffer.get(..length).unwrap_or_default()) {
-            Ok(Report::Namespaces) => {
-                self.step(Event::SandboxReady);
-                Ok(())
-            }
-            Ok(Report::Ready) => {
-                self.is_set_up = true;
-                self.containers.values_mut().for_each(Live::go);
-                self.usage.begin(&self.plan);
-                let sockets = std::mem::take(&mut self.sockets);
-                let forwarder = sandbox::start_forwarder(&self.proof, &self.plan, pause, sockets)
-                    .map_err(|error| format!("published ports: {error}"))?;
-                if let Some(forwarder) = forwarder {
-                    self.watch
-                        .add(&forwarder, Source::Forwarder)
-                        .map_err(|error| error.to_string())?;
-                    self.forwarder = Some(forwarder);
-                }
-                Ok(())
-            }
-            Ok(Report::Failed(failure)) => Err(wording::sentence(&failure)),
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.to_string()),
         }
     }
 
