@@ -110,6 +110,17 @@ impl Machine {
         let mut actions = Vec::new();
         match event {
             Event::SandboxReady => {
+                if self.sandbox_ready.is_none() {
+                    let omissions = self.plan.dns_omissions.iter();
+                    actions.extend(omissions.map(|message| {
+                        Action::Record(PodEvent {
+                            is_warning: true,
+                            reason: "DNSConfigForming".to_owned(),
+                            message: message.clone(),
+                            container: None,
+                        })
+                    }));
+                }
                 self.sandbox_ready.get_or_insert(now.wall);
             }
             Event::Started {

@@ -1,6 +1,7 @@
 //! The machine's state as a `v1.PodStatus`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
@@ -13,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::lifecycle::conditions::{Phase, phase, waits_for_init};
 use crate::lifecycle::container::{Container, Ended, PostStart, State};
 use crate::lifecycle::machine::{Machine, Why};
-use crate::plan::{Amounts, ContainerPlan, Network, QosClass, Resources, Role};
+use crate::plan::{Amounts, ContainerPlan, QosClass, Resources, Role};
 
 /// The message of a pod whose time is over (`active_deadline.go`).
 pub(super) const DEADLINE_MESSAGE: &str =
@@ -21,12 +22,14 @@ pub(super) const DEADLINE_MESSAGE: &str =
 
 /// The whole status.
 pub(super) fn of(machine: &Machine) -> PodStatus {
-    let host_ip = Some(machine.plan.host_address.to_string());
-    let pod_ip = match machine.plan.network {
-        Network::Host { address } => address,
-        Network::Pod { address, .. } => address.into(),
-    };
-    let pod_ip = Some(pod_ip.to_string()).filter(|_| machine.sandbox_ready.is_some());
+    let texts = |addresses: Vec<IpAddr>| addresses.into_iter().map(|address| address.to_string());
+    let host_ips = texts(machine.plan.host_addresses.list());
+    let host_ips: Vec<HostIP> = host_ips.map(|ip| HostIP { ip }).collect();
+    let pod_ips = machine.sandbox_ready.is_some().then(|| {
+        let ips = texts(machine.plan.addresses());
+        ips.map(|ip| PodIP { ip }).collect::<Vec<_>>()
+    });
+    let pod_ip = pod_ips.as_ref().and_then(|ips| ips.first());
     let (reason, message) = match machine.ending.as_ref().map(|ending| &ending.why) {
         Some(Why::Deadline) => (Some("DeadlineExceeded"), Some(DEADLINE_MESSAGE.to_owned())),
         Some(Why::Evicted(message)) => (Some("Evicted"), Some(message.clone())),
@@ -63,10 +66,10 @@ pub(super) fn of(machine: &Machine) -> PodStatus {
                 })
                 .collect(),
         ),
-        host_ips: host_ip.clone().map(|ip| vec![HostIP { ip }]),
-        host_ip,
-        pod_ips: pod_ip.clone().map(|ip| vec![PodIP { ip }]),
-        pod_ip,
+        host_ip: host_ips.first().map(|first| first.ip.clone()),
+        host_ips: Some(host_ips),
+        pod_ip: pod_ip.map(|first| first.ip.clone()),
+        pod_ips,
         start_time: Some(Time(machine.started_at)),
         qos_class: {
             let class = QosClass::of(&machine.plan.resources, &machine.plan.containers);

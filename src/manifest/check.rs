@@ -179,11 +179,6 @@ impl Checker<'_> {
                         self.say(Severity::Note, &below, *why, None);
                     }
                 }
-                Verdict::NotYet => {
-                    if !is_default(value, field.default) {
-                        self.error(&below, "is not supported yet", None);
-                    }
-                }
                 Verdict::Refused(why, hint) => {
                     if !is_default(value, field.default) {
                         self.error(&below, *why, hint.map(str::to_owned));

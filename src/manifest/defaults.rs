@@ -23,6 +23,9 @@ pub(super) fn apply(spec: &mut PodSpec) {
     spec.restart_policy
         .get_or_insert_with(|| "Always".to_owned());
     spec.termination_grace_period_seconds.get_or_insert(30);
+    spec.dns_policy
+        .get_or_insert_with(|| "ClusterFirst".to_owned());
+    spec.enable_service_links.get_or_insert(true);
     let host_network = spec.host_network == Some(true);
     for volume in spec.volumes.iter_mut().flatten() {
         let has_source = volume.host_path.is_some()

@@ -1,5 +1,5 @@
 //! Every field of the kinds podrun reads, with its verdict: it works, it has no effect on one
-//! machine and a note says so, it is not supported yet, or it is refused for a reason.
+//! machine and a note says so, or it is refused for a reason.
 
 /// What a value must be.
 #[derive(Debug)]
@@ -28,7 +28,6 @@ pub(super) enum Verdict {
     Stripped,
     /// Why it has no effect here.
     NoEffect(&'static str),
-    NotYet,
     /// Why it can never work here, and what would.
     Refused(&'static str, Option<&'static str>),
 }
@@ -62,14 +61,6 @@ const fn note(name: &'static str, why: &'static str) -> Field {
     Field {
         name,
         verdict: Verdict::NoEffect(why),
-        default: None,
-    }
-}
-
-const fn not_yet(name: &'static str) -> Field {
-    Field {
-        name,
-        verdict: Verdict::NotYet,
         default: None,
     }
 }
@@ -118,6 +109,12 @@ pub(super) const POD: &[Field] = &[
     stripped("status"),
 ];
 
+const DNS_CONFIG: &[Field] = &[
+    works("nameservers", Kind::List(&Kind::Text)),
+    works("searches", Kind::List(&Kind::Text)),
+    works("options", Kind::List(&Kind::Object(NAME_AND_VALUE))),
+];
+
 const READINESS_GATE: &[Field] = &[works("conditionType", Kind::Text)];
 
 const POD_SPEC: &[Field] = &[
@@ -142,10 +139,10 @@ const POD_SPEC: &[Field] = &[
         None,
     ),
     works("imagePullSecrets", Kind::List(&Kind::Object(NAME))),
-    not_yet("subdomain"),
-    not_yet("setHostnameAsFQDN"),
-    not_yet("hostnameOverride"),
-    not_yet("dnsConfig"),
+    works("subdomain", Kind::Text),
+    works("setHostnameAsFQDN", Kind::Bool),
+    works("hostnameOverride", Kind::Text),
+    works("dnsConfig", Kind::Object(DNS_CONFIG)),
     works("readinessGates", Kind::List(&Kind::Object(READINESS_GATE))),
     works("resources", Kind::Object(RESOURCES)),
     works("hostUsers", Kind::Bool),
@@ -235,7 +232,7 @@ const POD_SECURITY: &[Field] = &[
 
 const SELINUX: &str = "has no effect: podrun sets no SELinux labels";
 
-/// Of sysctls and of headers.
+/// Of sysctls, of headers and of options of a resolver.
 const NAME_AND_VALUE: &[Field] = &[works("name", Kind::Text), works("value", Kind::Text)];
 
 /// Of seccomp and of `AppArmor`.

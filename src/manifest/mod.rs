@@ -36,6 +36,7 @@ pub use amounts::{Amounts, Part, huge_pages_name, page_size_of_medium};
 pub use capability::Capability;
 pub(crate) use pod::env::subscript;
 pub use pod::sysctl_path;
+pub(crate) use pod::{MAX_NAMESERVERS, MAX_SEARCH_CHARS, MAX_SEARCHES};
 pub use problem::{Positions, Problem, Severity};
 pub use quantity::{bytes_text, millicores_text, parse_quantity, parse_thousandths};
 pub use render::render;

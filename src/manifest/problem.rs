@@ -70,6 +70,11 @@ impl Positions {
         self.source
     }
 
+    /// Whether a field is in the file.
+    pub fn has(&self, path: &str) -> bool {
+        self.places.contains_key(path)
+    }
+
     /// A problem with a field; when the field is not written, it is where the nearest field
     /// around it is.
     pub fn problem(

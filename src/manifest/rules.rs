@@ -69,7 +69,7 @@ impl Rules<'_> {
 
     /// Whether a field is in the file, even if its value was of no use.
     pub(super) fn is_written(&self, path: &str) -> bool {
-        self.places.places.contains_key(path)
+        self.places.has(path)
     }
 
     pub(super) fn plain_text(&mut self, path: &str, text: &str) {

@@ -27,6 +27,7 @@ pub fn configure(plan: &PodPlan) -> io::Result<()> {
     let Network::Pod {
         address,
         prefix_len,
+        ..
     } = plan.network
     else {
         return Ok(());

@@ -1,15 +1,9 @@
-//! `/etc/hosts`, `/etc/resolv.conf` and `/etc/hostname` as the kubelet writes them
-//! (`kubelet_pods.go` `managedHostsFileContent`, network/dns/dns.go).
+//! `/etc/hosts` as the kubelet writes it (`kubelet_pods.go` `managedHostsFileContent`).
 
 use std::fmt::Write;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::HostAlias;
-
-/// `MaxDNSNameservers`, `MaxDNSSearchPaths` and `MaxDNSSearchListChars`.
-const MAX_NAMESERVERS: usize = 3;
-const MAX_SEARCHES: usize = 32;
-const MAX_SEARCH_CHARS: usize = 2048;
 
 /// The first lines of a pod's own hosts file, after the header.
 const HOSTS_HEAD: &str = "# Kubernetes-managed hosts file.
@@ -21,19 +15,21 @@ fe00::1\tip6-allnodes
 fe00::2\tip6-allrouters
 ";
 
-/// `/etc/hosts` of a pod with its own network.
+/// `/etc/hosts` of a pod with its own network: a line for each of its addresses.
 pub(super) fn hosts(
-    address: Ipv4Addr,
+    addresses: &[IpAddr],
     hostname: &str,
     domain: Option<&str>,
     aliases: &[HostAlias],
 ) -> String {
     let mut text = HOSTS_HEAD.to_owned();
-    // Writing to a String cannot fail.
-    match domain {
-        Some(domain) => writeln!(text, "{address}\t{hostname}.{domain}\t{hostname}").ok(),
-        None => writeln!(text, "{address}\t{hostname}").ok(),
-    };
+    for address in addresses {
+        // Writing to a String cannot fail.
+        match domain {
+            Some(domain) => writeln!(text, "{address}\t{hostname}.{domain}\t{hostname}").ok(),
+            None => writeln!(text, "{address}\t{hostname}").ok(),
+        };
+    }
     add_aliases(&mut text, aliases);
     text
 }
@@ -60,39 +56,6 @@ fn add_aliases(text: &mut String, aliases: &[HostAlias]) {
     }
 }
 
-/// `/etc/resolv.conf` for `dnsPolicy: Default`: the machine's, within Kubernetes' bounds.
-pub(super) fn resolv_conf(machine: &str) -> String {
-    let mut nameservers = Vec::new();
-    let mut searches: Vec<&str> = Vec::new();
-    let mut options: Vec<&str> = Vec::new();
-    for line in machine.lines() {
-        let mut words = line.split_whitespace();
-        match words.next() {
-            Some("nameserver") => nameservers.extend(words.next()),
-            // The last line counts (resolv.conf(5)).
-            Some("search" | "domain") => searches = words.collect(),
-            Some("options") => options.extend(words),
-            Some(_) | None => {}
-        }
-    }
-    nameservers.truncate(MAX_NAMESERVERS);
-    searches.truncate(MAX_SEARCHES);
-    while searches.join(" ").len() > MAX_SEARCH_CHARS {
-        searches.pop();
-    }
-    let mut text = String::new();
-    if !searches.is_empty() {
-        writeln!(text, "search {}", searches.join(" ")).ok();
-    }
-    for nameserver in nameservers {
-        writeln!(text, "nameserver {nameserver}").ok();
-    }
-    if !options.is_empty() {
-        writeln!(text, "options {}", options.join(" ")).ok();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,31 +71,25 @@ mod tests {
     fn the_hosts_file_is_the_kubelets_byte_for_byte() {
         let aliases = [alias("1.2.3.4", &["foo.local", "bar.local"])];
         assert_eq!(
-            hosts(Ipv4Addr::new(10, 0, 0, 5), "web-0", None, &aliases),
+            hosts(&["10.0.0.5".parse().unwrap()], "web-0", None, &aliases),
             "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n10.0.0.5\tweb-0\n\n# Entries added by HostAliases.\n1.2.3.4\tfoo.local\tbar.local\n"
         );
     }
 
     #[test]
-    fn a_subdomain_gives_the_full_name_first() {
+    fn a_subdomain_gives_the_full_name_first_for_each_address() {
         let text = hosts(
-            Ipv4Addr::new(10, 0, 0, 5),
+            &["10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap()],
             "web-0",
             Some("nginx.default.svc.cluster.local"),
             &[],
         );
         assert!(
-            text.ends_with("10.0.0.5\tweb-0.nginx.default.svc.cluster.local\tweb-0\n"),
+            text.ends_with(
+                "10.0.0.5\tweb-0.nginx.default.svc.cluster.local\tweb-0\n\
+                 fd00::5\tweb-0.nginx.default.svc.cluster.local\tweb-0\n"
+            ),
             "{text}"
-        );
-    }
-
-    #[test]
-    fn the_resolver_file_is_bounded_and_keeps_its_meaning() {
-        let machine = "# c\nnameserver 1.1.1.1\nsearch a b\noptions ndots:2\nnameserver 2.2.2.2\nsearch c d\nnameserver 3.3.3.3\nnameserver 4.4.4.4\n";
-        assert_eq!(
-            resolv_conf(machine),
-            "search c d\nnameserver 1.1.1.1\nnameserver 2.2.2.2\nnameserver 3.3.3.3\noptions ndots:2\n"
         );
     }
 }

@@ -2,6 +2,7 @@
 
 mod build;
 mod command;
+mod dns;
 mod env_file;
 mod files;
 mod image_config;
@@ -19,6 +20,7 @@ pub use crate::manifest::Amounts;
 pub use build::{
     HostFacts, Input, PlanProblem, asks_for_huge_pages, build, build_ephemeral, projected_volumes,
 };
+pub use dns::CLUSTER_DOMAIN;
 pub use env_file::{EnvFile, MAX_ENV_FILE, value_in};
 pub use image_config::*;
 pub use life::*;

@@ -1,7 +1,7 @@
 //! The plan of one pod: pure data, serialisable, written by the front end and performed by the
 //! supervisor without looking anything up.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use base64::Engine;
@@ -31,7 +31,8 @@ pub struct PodPlan {
     pub name: ObjectName,
     /// The generated `metadata.uid`.
     pub uid: PodUid,
-    /// The host name in the pod's UTS namespace; not used with [`Network::Host`].
+    /// The host name in the pod's UTS namespace, the full one with `setHostnameAsFQDN`; not used with
+    /// [`Network::Host`].
     pub hostname: String,
     /// Which network namespace the pod has.
     pub network: Network,
@@ -45,8 +46,10 @@ pub struct PodPlan {
     pub share_process_namespace: bool,
     /// Contents of the files bound into every container.
     pub files: EtcFiles,
-    /// The machine's own address, for the status.
-    pub host_address: IpAddr,
+    /// What is not in `/etc/resolv.conf` because of Kubernetes' bounds: a sentence for each list.
+    pub dns_omissions: Vec<String>,
+    /// The machine's own addresses, for the status.
+    pub host_addresses: Addresses,
     /// The system calls of podrun's own processes in the pod.
     pub helper_filter: Filter,
     /// `spec.securityContext.sysctls`: paths below `/proc/sys`, with their values, in order.
@@ -95,6 +98,23 @@ impl Default for BackOff {
     }
 }
 
+/// An IPv4 address, and the IPv6 address of the same pod or machine if it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// The one that counts where one is asked for (`status.podIP`).
+    pub v4: Ipv4Addr,
+    /// The other one.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl Addresses {
+    /// All, IPv4 first.
+    pub fn list(&self) -> Vec<IpAddr> {
+        let v6 = self.v6.map(IpAddr::V6);
+        std::iter::once(IpAddr::V4(self.v4)).chain(v6).collect()
+    }
+}
+
 /// The pod's network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
@@ -109,7 +129,23 @@ pub enum Network {
         address: Ipv4Addr,
         /// Prefix length of the pod network.
         prefix_len: u8,
+        /// Its IPv6 address, unique as well.
+        address_v6: Option<Ipv6Addr>,
     },
+}
+
+impl PodPlan {
+    /// `status.podIPs`: those of the pod's own network, or the machine's.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        match self.network {
+            Network::Host { .. } => self.host_addresses.list(),
+            Network::Pod {
+                address: v4,
+                address_v6: v6,
+                ..
+            } => Addresses { v4, v6 }.list(),
+        }
+    }
 }
 
 /// Contents of the files podrun writes for every container of the pod.

@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 
 use podrun::names::{ContainerName, Namespace, ObjectName, PodUid};
 use podrun::plan::{
-    BackOff, Console, ContainerPlan, ContainerRestart, EtcFiles, Filter, Handler, Hooks, Network,
-    PLAN_VERSION, PodPlan, Probe, Probes, Resources, RestartPolicy, RestartRule, RestartRuleAction,
-    Role, RootSource, SecurityPlan, TerminationMessage, UserPlan,
+    Addresses, BackOff, Console, ContainerPlan, ContainerRestart, EtcFiles, Filter, Handler, Hooks,
+    Network, PLAN_VERSION, PodPlan, Probe, Probes, Resources, RestartPolicy, RestartRule,
+    RestartRuleAction, Role, RootSource, SecurityPlan, TerminationMessage, UserPlan,
 };
 
 /// SIGTERM.
@@ -23,6 +23,7 @@ pub(crate) fn pod(containers: impl IntoIterator<Item = ContainerPlan>) -> PodPla
         network: Network::Pod {
             address: Ipv4Addr::new(10, 0, 0, 5),
             prefix_len: 16,
+            address_v6: None,
         },
         host_pid: false,
         host_ipc: false,
@@ -33,7 +34,11 @@ pub(crate) fn pod(containers: impl IntoIterator<Item = ContainerPlan>) -> PodPla
             resolv_conf: String::new(),
             hostname: String::new(),
         },
-        host_address: "192.0.2.1".parse().unwrap(),
+        dns_omissions: Vec::new(),
+        host_addresses: Addresses {
+            v4: Ipv4Addr::new(192, 0, 2, 1),
+            v6: None,
+        },
         helper_filter: Filter::default(),
         sysctls: Vec::new(),
         fs_group: None,

@@ -290,6 +290,67 @@ fn etc_files_are_kubernetes_own_byte_for_byte() {
 }
 
 #[test]
+fn a_pods_full_name_and_its_resolver_are_what_it_asks_for() {
+    let podrun = Podrun::new();
+    let nameservers = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
+    // A name of 253 characters with its dot: the API server takes it, the kubelet leaves it out.
+    let long = format!("{0}.{0}.{0}.{1}.", "l".repeat(63), "l".repeat(61));
+    let searches = ["a.example", long.as_str(), "b.example"];
+    let spec = json!({
+        "terminationGracePeriodSeconds": 1,
+        "hostname": "web-0",
+        "subdomain": "nginx",
+        "setHostnameAsFQDN": true,
+        "dnsPolicy": "None",
+        "dnsConfig": {
+            "nameservers": nameservers,
+            "searches": searches,
+            "options": [{ "name": "ndots", "value": "2" }, { "name": "edns0" }],
+        },
+    });
+    podrun
+        .up(&pod("web-0", spec, &[container("a", &["ready-sleep"])]))
+        .ok()
+        .says("pod/web-0: DNSConfigForming: Search Line limits were exceeded");
+    let fqdn = "web-0.nginx.default.svc.cluster.local";
+    let read = |path: &str| podrun.probe("web-0", "a", &["read", path]);
+    let report: Value =
+        serde_json::from_str(podrun.probe("web-0", "a", &["report"]).trim()).unwrap();
+    assert_eq!(report["hostname"], fqdn);
+    assert_eq!(read("/etc/hostname"), format!("{fqdn}\n"));
+    let status = podrun.pod("web-0")["status"].clone();
+    let address = status["podIP"].as_str().unwrap();
+    assert_eq!(status["podIPs"][0]["ip"], address);
+    let line = format!("{address}\t{fqdn}\tweb-0\n");
+    let hosts = read("/etc/hosts");
+    assert!(hosts.contains(&line), "{hosts}");
+    assert_eq!(
+        read("/etc/resolv.conf"),
+        "search a.example b.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\n\
+         nameserver 192.0.2.3\noptions ndots:2 edns0\n"
+    );
+    podrun.until_event(
+        "web-0",
+        "DNSConfigForming Search Line limits were exceeded",
+    );
+}
+
+#[test]
+fn a_full_name_that_is_too_long_is_refused_before_anything_starts() {
+    let podrun = Podrun::new();
+    let spec = json!({
+        "hostname": "h".repeat(60),
+        "subdomain": "nginx",
+        "setHostnameAsFQDN": true,
+    });
+    podrun
+        .up(&pod("long", spec, &[container("a", &["ready-sleep"])]))
+        .code(3)
+        .says("spec.setHostnameAsFQDN: the pod's full name")
+        .says("is too long");
+}
+
+#[test]
 fn a_container_cannot_mount() {
     let podrun = Podrun::new();
     podrun

@@ -1,7 +1,7 @@
 //! Everything `up` decides before anything exists: documents, images, users' ids, plans.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -11,7 +11,7 @@ use crate::cli::duration;
 use crate::cli::failure::Failure;
 use crate::names::{Namespace, PodUid};
 use crate::net::address;
-use crate::plan::{self, AppArmor, BackOff, HostFacts};
+use crate::plan::{self, Addresses, AppArmor, BackOff, HostFacts};
 use crate::store::Store;
 
 /// What the machine tells a plan; read once per command. `state` is on the disk of the pods.
@@ -19,11 +19,12 @@ pub(crate) fn host_facts(state: &Path, ids: Option<u32>) -> HostFacts {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     HostFacts {
         hostname: read("/proc/sys/kernel/hostname").trim().to_owned(),
-        address: own_address(),
+        addresses: own_addresses(),
         hosts: read("/etc/hosts"),
         resolv_conf: resolv_conf(),
-        pod_address: Ipv4Addr::UNSPECIFIED,
+        pod_addresses: pod_addresses(None),
         prefix_len: address::PREFIX_LEN,
+        cluster_dns: None,
         id_count: ids,
         cpus: rustix::thread::sched_getaffinity(None).map_or(1, |cpus| u64::from(cpus.count())),
         memory: {
@@ -83,14 +84,40 @@ fn loaded_profiles(text: &str) -> Vec<String> {
     names.map(|(name, _)| name.to_owned()).collect()
 }
 
-/// The address the machine would use towards another one; no packet is sent for this.
-fn own_address() -> IpAddr {
-    let towards = || -> std::io::Result<IpAddr> {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+/// The addresses of a pod with this record, or of one whose addresses do not matter.
+pub(crate) fn pod_addresses(v4: Option<Ipv4Addr>) -> Addresses {
+    Addresses {
+        v4: v4.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        v6: None,
+    }
+}
+
+/// The addresses the machine would use towards others (those of documentation, RFC 5737 and RFC
+/// 3849); no packet is sent for this.
+fn own_addresses() -> Addresses {
+    let towards = |own: IpAddr, other: IpAddr| -> std::io::Result<IpAddr> {
+        let socket = UdpSocket::bind((own, 0))?;
+        socket.connect((other, 9))?;
         Ok(socket.local_addr()?.ip())
     };
-    towards().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    let v4 = towards(
+        Ipv4Addr::UNSPECIFIED.into(),
+        Ipv4Addr::new(192, 0, 2, 1).into(),
+    );
+    let v6 = towards(
+        Ipv6Addr::UNSPECIFIED.into(),
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+    );
+    Addresses {
+        v4: match v4 {
+            Ok(IpAddr::V4(address)) => address,
+            Ok(IpAddr::V6(_)) | Err(_) => Ipv4Addr::LOCALHOST,
+        },
+        v6: match v6 {
+            Ok(IpAddr::V6(address)) => Some(address),
+            Ok(IpAddr::V4(_)) | Err(_) => None,
+        },
+    }
 }
 
 /// The machine's resolver configuration. systemd-resolved's stub listens on a loopback address

@@ -143,7 +143,9 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
         options.pull,
     )?;
     // Once before anything exists; the real plans differ in uid and address only.
-    prepared.control = Control::of(&prepared.trial_plans()?, options.strict_limits)?;
+    let plans = prepared.trial_plans()?;
+    notes::warn_about_omissions(&plans);
+    prepared.control = Control::of(&plans, options.strict_limits)?;
     Ok(prepared)
 }
 
@@ -259,7 +261,7 @@ impl Prepared {
         storage: &Storage,
     ) -> Result<PodPlan, Failure> {
         let host = HostFacts {
-            pod_address: address,
+            pod_addresses: facts::pod_addresses(Some(address)),
             ..self.host.clone()
         };
         let (objects, claims) = match &wanted.checked.pod.spec {
@@ -309,6 +311,7 @@ impl Prepared {
     /// limits are not in force.
     pub(crate) fn warn_about_this_user(&self) {
         self.note_privileged();
+        self.note_resolver();
         self.warn_about_limits();
         if let IdMap::Single { why } = &self.ids
             && self.pods.iter().any(|(_, change)| *change != Change::Keep)

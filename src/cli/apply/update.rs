@@ -1,12 +1,11 @@
 //! Running pods get the files of the objects that have changed; their environments stay, as in a
 //! cluster.
 
-use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::cli::apply::{Change, Prepared};
+use crate::cli::apply::{Change, Prepared, facts};
 use crate::cli::failure::Failure;
 use crate::cli::render;
 use crate::plan::{self, PlanProblem};
@@ -66,7 +65,7 @@ impl Prepared {
             .objects_of(spec, &pod.record.namespace)
             .map_err(|failure| failure.message)?;
         let host = plan::HostFacts {
-            pod_address: pod.record.address.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            pod_addresses: facts::pod_addresses(pod.record.address),
             ..self.host.clone()
         };
         let input = plan::Input {

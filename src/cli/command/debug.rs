@@ -1,7 +1,6 @@
 //! `podrun debug`: an ephemeral container in a running pod.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
 
@@ -141,7 +140,7 @@ fn plan_container(
     let images: BTreeMap<String, PresentImage> =
         images::all_present(store.data_dir(), &ids, containers, None)?;
     let host = plan::HostFacts {
-        pod_address: pod.record.address.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        pod_addresses: facts::pod_addresses(pod.record.address),
         ..facts::host_facts(store.state_dir(), ids.id_count())
     };
     let input = plan::Input {

@@ -77,6 +77,8 @@ fn every_field_of_the_api_has_a_verdict() {
         ("", names_of::<core::Pod>()),
         ("metadata", names_of::<ObjectMeta>()),
         ("spec", names_of::<core::PodSpec>()),
+        ("spec.dnsConfig", names_of::<core::PodDNSConfig>()),
+        // `spec.dnsConfig.options` has the table of httpHeaders.
         ("spec.hostAliases", names_of::<core::HostAlias>()),
         // `spec.os` has the same table.
         (

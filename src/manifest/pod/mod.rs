@@ -5,15 +5,16 @@ pub(crate) mod env;
 mod handlers;
 mod life;
 mod mounts;
+mod network;
 mod ports;
 mod projections;
 mod resources;
 mod security;
 mod volumes;
 
+pub(crate) use network::{MAX_NAMESERVERS, MAX_SEARCH_CHARS, MAX_SEARCHES};
 pub use security::sysctl_path;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
@@ -22,7 +23,7 @@ use serde_json::Value;
 use super::problem::{Positions, Problem};
 use super::rules::Rules;
 use super::{CheckedPod, PodName, defaults, kinds};
-use crate::names::{check_dns_label, check_dns_subdomain};
+use crate::names::check_dns_subdomain;
 
 /// `validatePodSpec`: `activeDeadlineSeconds` is an int64, checked as an int32.
 const MAX_DEADLINE: i64 = 2_147_483_647;
@@ -68,8 +69,6 @@ pub(super) fn check(
     };
     defaults::apply(spec);
     check_spec(spec, &mut rules);
-    // What podrun does not look at must not make two equal Pods differ.
-    spec.enable_service_links = None;
     let name = match (name, generated) {
         (Some(name), _) => PodName::Given(name),
         (None, Some(base)) => PodName::Generated(base.to_owned()),
@@ -116,12 +115,7 @@ fn check_spec(spec: &PodSpec, rules: &mut Rules<'_>) {
     if let Some(seconds) = spec.active_deadline_seconds {
         rules.between("spec.activeDeadlineSeconds", seconds, 1, MAX_DEADLINE);
     }
-    check_dns(spec, rules);
-    if let Some(hostname) = spec.hostname.as_deref().filter(|name| !name.is_empty())
-        && let Err(error) = check_dns_label(hostname)
-    {
-        rules.error("spec.hostname", error.rule);
-    }
+    network::check(spec, rules);
     if spec.share_process_namespace == Some(true) && spec.host_pid == Some(true) {
         rules.error(
             "spec.shareProcessNamespace",
@@ -134,39 +128,9 @@ fn check_spec(spec: &PodSpec, rules: &mut Rules<'_>) {
         rules.error("spec.os.name", "only linux runs here");
     }
     security::check_pod(spec, rules);
-    for (index, alias) in spec.host_aliases.iter().flatten().enumerate() {
-        let path = format!("spec.hostAliases[{index}]");
-        if alias.ip.parse::<IpAddr>().is_err() {
-            rules.error(&format!("{path}.ip"), "must be an IP address");
-        }
-        for (number, name) in alias.hostnames.iter().flatten().enumerate() {
-            if let Err(error) = check_dns_subdomain(name) {
-                rules.error(&format!("{path}.hostnames[{number}]"), error.rule);
-            }
-        }
-    }
     volumes::check(spec, rules);
     containers::check(spec, rules);
     resources::check_pod(spec, rules);
-}
-
-fn check_dns(spec: &PodSpec, rules: &mut Rules<'_>) {
-    let path = "spec.dnsPolicy";
-    match spec.dns_policy.as_deref() {
-        None | Some("Default") => {}
-        Some("ClusterFirst" | "ClusterFirstWithHostNet") => {
-            rules.note(
-                path,
-                "there is no cluster DNS yet: the machine's resolvers are used",
-            );
-        }
-        Some("None") => rules.error(path, "`None` is not supported yet"),
-        Some(_) => rules.one_of(
-            path,
-            spec.dns_policy.as_ref(),
-            &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"],
-        ),
-    }
 }
 
 #[cfg(test)]

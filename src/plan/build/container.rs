@@ -1,5 +1,7 @@
 //! One container.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::volume::clean_text;
@@ -13,8 +15,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) spec: &'a PodSpec,
     pub(super) input: &'a Input<'a>,
     pub(super) hostname: &'a str,
-    /// The pod's address.
-    pub(super) address: &'a str,
+    /// The pod's addresses.
+    pub(super) addresses: &'a [IpAddr],
 }
 
 /// Plans a container that is written at `path`.
@@ -29,7 +31,7 @@ pub(super) fn plan(
         spec,
         input,
         hostname,
-        address,
+        addresses,
     } = surroundings;
     let known = problems.len();
     let name = match ContainerName::new(container.name.as_str()) {
@@ -48,7 +50,7 @@ pub(super) fn plan(
         return None;
     };
 
-    let facts = env::Facts { input, address };
+    let facts = env::Facts { input, addresses };
     let env::Declared {
         variables: declared,
         files: env_files,
@@ -81,7 +83,12 @@ pub(super) fn plan(
         ));
     }
     let stop_signal = life::stop_signal(path, container, &image.config, problems)?;
-    let (probes, hooks) = life::Handlers { container, address }.all(path, problems);
+    let address = addresses.first().map(ToString::to_string);
+    let (probes, hooks) = life::Handlers {
+        container,
+        address: address.as_deref().unwrap_or_default(),
+    }
+    .all(path, problems);
     let user = security::user(
         path,
         container,

@@ -1,5 +1,7 @@
 //! What a container finds in its environment (`makeEnvironmentVariables` of the kubelet).
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::core::v1::{
     Container, EnvVarSource, FileKeySelector, ObjectFieldSelector, ResourceFieldSelector,
 };
@@ -12,8 +14,8 @@ use crate::plan::{Amounts, EnvFile, ObjectData, command, env_file};
 /// What the values are taken from.
 pub(super) struct Facts<'a> {
     pub(super) input: &'a Input<'a>,
-    /// `status.podIP`.
-    pub(super) address: &'a str,
+    /// `status.podIPs`.
+    pub(super) addresses: &'a [IpAddr],
 }
 
 /// What a container's manifest declares.
@@ -251,11 +253,18 @@ pub(super) fn pod_field(field: &ObjectFieldSelector, facts: &Facts<'_>) -> Strin
             .and_then(|spec| spec.service_account_name.clone())
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| "default".to_owned()),
-        "status.hostIP" | "status.hostIPs" => input.host.address.to_string(),
-        "status.podIP" | "status.podIPs" => facts.address.to_owned(),
+        "status.hostIP" => input.host.addresses.v4.to_string(),
+        "status.hostIPs" => joined(&input.host.addresses.list()),
+        "status.podIP" => joined(facts.addresses.first().as_slice()),
+        "status.podIPs" => joined(facts.addresses),
         // Refused before.
         _ => String::new(),
     }
+}
+
+fn joined<T: ToString>(addresses: &[T]) -> String {
+    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    texts.join(",")
 }
 
 /// `ExtractContainerResourceValue`: the quantity by the divisor, rounded up. What a container does
@@ -453,9 +462,9 @@ mod tests {
             ("spec.nodeName", "machine"),
             ("spec.serviceAccountName", "default"),
             ("status.hostIP", "192.0.2.1"),
-            ("status.hostIPs", "192.0.2.1"),
+            ("status.hostIPs", "192.0.2.1,2001:db8::1"),
             ("status.podIP", "10.0.0.7"),
-            ("status.podIPs", "10.0.0.7"),
+            ("status.podIPs", "10.0.0.7,fd00::7"),
         ] {
             let source = json!({ "fieldRef": { "fieldPath": path } });
             assert_eq!(value(&source).unwrap(), [format!("V={expected}")], "{path}");

@@ -2,6 +2,7 @@
 
 mod container;
 mod env;
+mod identity;
 mod ids;
 mod life;
 mod mounts;
@@ -15,14 +16,14 @@ mod volume;
 pub use resources::asks_for_huge_pages;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
+use self::identity::Identity;
 use super::{
-    AppArmor, BackOff, Claims, ContainerPlan, EtcFiles, Filter, Filters, Network, Objects,
-    PLAN_VERSION, PodPlan, PresentImage, PublishedPort, RestartPolicy, Role, VolumePlan, files,
+    Addresses, AppArmor, BackOff, Claims, ContainerPlan, EtcFiles, Filter, Filters, Objects,
+    PLAN_VERSION, PodPlan, PresentImage, PublishedPort, RestartPolicy, Role, VolumePlan,
 };
 use crate::manifest::sysctl_path;
 use crate::names::{ContainerName, Namespace, ObjectName, PodUid};
@@ -32,16 +33,18 @@ use crate::names::{ContainerName, Namespace, ObjectName, PodUid};
 pub struct HostFacts {
     /// The machine's name.
     pub hostname: String,
-    /// The machine's address.
-    pub address: IpAddr,
+    /// The machine's addresses.
+    pub addresses: Addresses,
     /// Its `/etc/hosts`.
     pub hosts: String,
     /// A resolver configuration that works in a pod.
     pub resolv_conf: String,
-    /// The address this pod gets.
-    pub pod_address: Ipv4Addr,
+    /// The addresses this pod gets.
+    pub pod_addresses: Addresses,
     /// Prefix length of the pod network.
     pub prefix_len: u8,
+    /// The resolver that answers the cluster's names; none where there is no pod network.
+    pub cluster_dns: Option<Addresses>,
     /// How many ids exist in the pod, when it is not all of them.
     pub id_count: Option<u32>,
     /// Processors.
@@ -134,27 +137,8 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
     };
     let mut problems = Vec::new();
     let host_network = spec.host_network == Some(true);
-    let hostname = if host_network {
-        input.host.hostname.clone()
-    } else {
-        pod_hostname(spec.hostname.as_deref().unwrap_or(input.name.as_str()))
-    };
-    let network = if host_network {
-        Network::Host {
-            address: input.host.address,
-        }
-    } else {
-        Network::Pod {
-            address: input.host.pod_address,
-            prefix_len: input.host.prefix_len,
-        }
-    };
-    let aliases = spec.host_aliases.as_deref().unwrap_or_default();
-    let hosts = if host_network {
-        files::host_network_hosts(&input.host.hosts, aliases)
-    } else {
-        files::hosts(input.host.pod_address, &hostname, None, aliases)
-    };
+    let identity = Identity::of(input, spec).map_err(|problem| vec![problem])?;
+    let resolv_conf = identity::resolv_conf(spec, input);
     if spec.host_users == Some(false) && input.host.id_count.is_some() {
         problems.push(PlanProblem {
             path: "spec.hostUsers".to_owned(),
@@ -171,15 +155,11 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
         .enumerate()
         .filter_map(|(index, volume)| volume::plan(index, volume, input, &mut problems))
         .collect();
-    let address = match network {
-        Network::Host { address } => address,
-        Network::Pod { address, .. } => IpAddr::V4(address),
-    };
     let surroundings = container::Surroundings {
         spec,
         input,
-        hostname: &hostname,
-        address: &address.to_string(),
+        hostname: &identity.nodename,
+        addresses: &identity::addresses(spec, input.host),
     };
     let mut containers: Vec<ContainerPlan> = containers(spec)
         .filter_map(|(path, role, container)| {
@@ -207,18 +187,19 @@ pub fn build(input: &Input<'_>) -> Result<PodPlan, Vec<PlanProblem>> {
         namespace: input.namespace.clone(),
         name: input.name.clone(),
         uid: input.uid.clone(),
-        network,
+        network: identity::network(spec, input.host),
         host_pid: spec.host_pid == Some(true),
         host_ipc: spec.host_ipc == Some(true),
         own_users: spec.host_users == Some(false),
         share_process_namespace: spec.share_process_namespace == Some(true),
         files: EtcFiles {
-            hosts,
-            resolv_conf: files::resolv_conf(&input.host.resolv_conf),
-            hostname: format!("{hostname}\n"),
+            hosts: identity.hosts(spec, input.host),
+            resolv_conf: resolv_conf.text,
+            hostname: format!("{}\n", identity.nodename),
         },
-        hostname,
-        host_address: input.host.address,
+        hostname: identity.nodename,
+        dns_omissions: resolv_conf.omissions,
+        host_addresses: input.host.addresses,
         helper_filter,
         sysctls: sysctls(spec),
         readiness_gates: spec
@@ -279,16 +260,12 @@ pub fn build_ephemeral(
     let Some(spec) = &input.pod.spec else {
         return Err(vec![problem("spec", "is required")]);
     };
-    let hostname = if spec.host_network == Some(true) {
-        input.host.hostname.clone()
-    } else {
-        pod_hostname(spec.hostname.as_deref().unwrap_or(input.name.as_str()))
-    };
+    let identity = Identity::of(input, spec).map_err(|problem| vec![problem])?;
     let surroundings = container::Surroundings {
         spec,
         input,
-        hostname: &hostname,
-        address: &input.host.pod_address.to_string(),
+        hostname: &identity.nodename,
+        addresses: &identity::addresses(spec, input.host),
     };
     let mut problems = Vec::new();
     let path = "spec.ephemeralContainers[0]";
@@ -317,16 +294,6 @@ fn restart_policy(word: &str) -> RestartPolicy {
     }
 }
 
-/// The kernel's bound for a host name is 64, DNS' for a label 63; what a cut leaves at the end
-/// must still be a name (`util.go` `TruncatePodHostnameIfNeeded`).
-fn pod_hostname(name: &str) -> String {
-    name.chars()
-        .take(63)
-        .collect::<String>()
-        .trim_end_matches(['-', '.'])
-        .to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -351,8 +318,8 @@ mod tests {
         }
     }
 
-    /// The plan of a Pod with this spec on a machine with the image `i`, at 10.0.0.7; the machine
-    /// is 192.0.2.1.
+    /// The plan of a Pod with this spec on a machine with the image `i`, at 10.0.0.7 and `fd00::7`; the
+    /// machine is 192.0.2.1 and `2001:db8::1`.
     pub(super) fn plan(spec: &Value) -> Result<PodPlan, Vec<PlanProblem>> {
         plan_with_stop_signal(spec, "")
     }
@@ -390,11 +357,18 @@ mod tests {
         };
         let host = HostFacts {
             hostname: "machine".to_owned(),
-            address: "192.0.2.1".parse().unwrap(),
+            addresses: Addresses {
+                v4: "192.0.2.1".parse().unwrap(),
+                v6: Some("2001:db8::1".parse().unwrap()),
+            },
             hosts: String::new(),
             resolv_conf: String::new(),
-            pod_address: Ipv4Addr::new(10, 0, 0, 7),
+            pod_addresses: Addresses {
+                v4: "10.0.0.7".parse().unwrap(),
+                v6: Some("fd00::7".parse().unwrap()),
+            },
             prefix_len: 24,
+            cluster_dns: None,
             id_count: None,
             cpus: 2,
             memory: 3 << 30,

@@ -29,7 +29,10 @@ pub(super) fn files(
     input: &Input<'_>,
     problems: &mut Vec<PlanProblem>,
 ) -> Option<Vec<ProjectedFile>> {
-    let facts = Facts { input, address: "" };
+    let facts = Facts {
+        input,
+        addresses: &[],
+    };
     let mut tree = Tree {
         files: Vec::new(),
         problems,
