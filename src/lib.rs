@@ -25,6 +25,7 @@
 //! | [`plan`] | objects + image configs + host facts → `PodPlan` (pure) | names, manifest |
 //! | [`seccomp`] | profiles of system calls → filter programs | manifest, plan |
 //! | [`lifecycle`] | the pod's state machine and its `v1.PodStatus` (pure) | names, plan |
+//! | [`controller`] | what follows from objects: addresses of Services and where they lead (pure) | names, plan |
 //! | [`wire`] | messages between front end, supervisor and stages (pure) | names, plan |
 //! | [`stage`] | code of the processes between fork and exec: pause, container init, exec, copy, unpack; the prober | sys, copy, resolve, wire, plan |
 //! | [`store`] | the per-user directory: layout, locks, records, logs | sys, names, plan, lifecycle |
@@ -42,6 +43,7 @@
 
 pub mod cgroup;
 pub mod cli;
+pub mod controller;
 pub mod copy;
 pub mod image;
 pub mod lifecycle;

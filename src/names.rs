@@ -202,6 +202,12 @@ pub enum ObjectKind {
     PersistentVolumeClaim,
     /// `v1.PersistentVolume`
     PersistentVolume,
+    /// `v1.Service`
+    Service,
+    /// `v1.Endpoints`
+    Endpoints,
+    /// `discovery.k8s.io/v1.EndpointSlice`
+    EndpointSlice,
 }
 
 impl ObjectKind {
@@ -212,6 +218,9 @@ impl ObjectKind {
             Self::Secret => "secret",
             Self::PersistentVolumeClaim => "persistentvolumeclaim",
             Self::PersistentVolume => "persistentvolume",
+            Self::Service => "service",
+            Self::Endpoints => "endpoints",
+            Self::EndpointSlice => "endpointslice",
         }
     }
 

@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("plan", &["names", "manifest"]),
     ("seccomp", &["manifest", "plan"]),
     ("lifecycle", &["names", "plan"]),
+    ("controller", &["names", "plan"]),
     ("wire", &["names", "plan", "lifecycle"]),
     (
         "stage",
@@ -77,6 +78,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "manifest",
             "plan",
             "lifecycle",
+            "controller",
             "wire",
             "store",
             "image",
@@ -91,7 +93,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("main", &["supervisor", "runtime", "image", "stage", "cli"]),
 ];
 
-const PURE: &[&str] = &["names", "manifest", "plan", "lifecycle", "wire"];
+const PURE: &[&str] = &[
+    "names",
+    "manifest",
+    "plan",
+    "lifecycle",
+    "controller",
+    "wire",
+];
 
 /// What a pure module contains nowhere, its tests aside.
 const IMPURE: &[&str] = &[

@@ -109,6 +109,8 @@ mod readme;
 mod restarts;
 #[path = "suite/sandbox.rs"]
 mod sandbox;
+#[path = "suite/services.rs"]
+mod services;
 #[path = "suite/sharing.rs"]
 mod sharing;
 #[path = "suite/threats.rs"]

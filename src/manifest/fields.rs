@@ -706,5 +706,128 @@ pub(super) const PERSISTENT_VOLUME: &[Field] = &[
     stripped("status"),
 ];
 
+const NO_BALANCER: &str = "has no effect: there is no load balancer";
+
+const SERVICE_SPEC: &[Field] = &[
+    works("type", Kind::Text),
+    works("clusterIP", Kind::Text),
+    works("clusterIPs", Kind::List(&Kind::Text)),
+    works("externalName", Kind::Text),
+    works(
+        "ports",
+        Kind::List(&Kind::Object(&[
+            works("name", Kind::Text),
+            works("protocol", Kind::Text),
+            works("port", Kind::Int32),
+            works("targetPort", Kind::IntOrText),
+            works("nodePort", Kind::Int32),
+            works("appProtocol", Kind::Text),
+        ])),
+    ),
+    works("selector", Kind::Map),
+    works("publishNotReadyAddresses", Kind::Bool),
+    works("sessionAffinity", Kind::Text),
+    works(
+        "sessionAffinityConfig",
+        Kind::Object(&[works(
+            "clientIP",
+            Kind::Object(&[works("timeoutSeconds", Kind::Int32)]),
+        )]),
+    ),
+    // Of one machine all endpoints are local, and as close as can be.
+    works("internalTrafficPolicy", Kind::Text),
+    works("externalTrafficPolicy", Kind::Text),
+    works("trafficDistribution", Kind::Text),
+    // A word about what they cannot do is said with their rules.
+    works("ipFamilies", Kind::List(&Kind::Text)),
+    works("ipFamilyPolicy", Kind::Text),
+    works("externalIPs", Kind::List(&Kind::Text)),
+    works("loadBalancerSourceRanges", Kind::List(&Kind::Text)),
+    works("allocateLoadBalancerNodePorts", Kind::Bool),
+    works("loadBalancerClass", Kind::Text),
+    note("loadBalancerIP", NO_BALANCER),
+    note("healthCheckNodePort", NO_BALANCER),
+];
+
+pub(super) const SERVICE: &[Field] = &[
+    works("apiVersion", Kind::Text),
+    works("kind", Kind::Text),
+    works("metadata", Kind::Object(METADATA)),
+    works("spec", Kind::Object(SERVICE_SPEC)),
+    stripped("status"),
+];
+
+const ENDPOINT_PORT: &[Field] = &[
+    works("name", Kind::Text),
+    works("protocol", Kind::Text),
+    works("port", Kind::Int32),
+    works("appProtocol", Kind::Text),
+];
+
+/// What an endpoint belongs to; people look at it and nothing else does.
+const TARGET_REF: &[Field] = &[
+    works("apiVersion", Kind::Text),
+    works("kind", Kind::Text),
+    works("namespace", Kind::Text),
+    works("name", Kind::Text),
+    works("uid", Kind::Text),
+    works("fieldPath", Kind::Text),
+    stripped("resourceVersion"),
+];
+
+const ENDPOINT_ADDRESS: &[Field] = &[
+    works("ip", Kind::Text),
+    works("hostname", Kind::Text),
+    works("nodeName", Kind::Text),
+    works("targetRef", Kind::Object(TARGET_REF)),
+];
+
+pub(super) const ENDPOINTS: &[Field] = &[
+    works("apiVersion", Kind::Text),
+    works("kind", Kind::Text),
+    works("metadata", Kind::Object(METADATA)),
+    works(
+        "subsets",
+        Kind::List(&Kind::Object(&[
+            works("addresses", Kind::List(&Kind::Object(ENDPOINT_ADDRESS))),
+            works(
+                "notReadyAddresses",
+                Kind::List(&Kind::Object(ENDPOINT_ADDRESS)),
+            ),
+            works("ports", Kind::List(&Kind::Object(ENDPOINT_PORT))),
+        ])),
+    ),
+];
+
+const ONE_ZONE: &str = "has no effect: there is one machine";
+
+pub(super) const ENDPOINT_SLICE: &[Field] = &[
+    works("apiVersion", Kind::Text),
+    works("kind", Kind::Text),
+    works("metadata", Kind::Object(METADATA)),
+    works("addressType", Kind::Text),
+    works(
+        "endpoints",
+        Kind::List(&Kind::Object(&[
+            works("addresses", Kind::List(&Kind::Text)),
+            works(
+                "conditions",
+                Kind::Object(&[
+                    works("ready", Kind::Bool),
+                    works("serving", Kind::Bool),
+                    works("terminating", Kind::Bool),
+                ]),
+            ),
+            works("hostname", Kind::Text),
+            works("nodeName", Kind::Text),
+            works("targetRef", Kind::Object(TARGET_REF)),
+            works("zone", Kind::Text),
+            note("hints", ONE_ZONE),
+            note("deprecatedTopology", ONE_ZONE),
+        ])),
+    ),
+    works("ports", Kind::List(&Kind::Object(ENDPOINT_PORT))),
+];
+
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::check::{Checker, positions};
-use super::fields::{CONFIG_MAP, Kind, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, SECRET};
+use super::fields::{
+    CONFIG_MAP, ENDPOINT_SLICE, ENDPOINTS, Kind, PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD,
+    SECRET, SERVICE,
+};
 use super::problem::{Positions, Problem, Severity};
 use super::tree::{Content, Node};
-use super::{CheckedData, Manifest, Object, Strictness, data, pod, storage};
+use super::{CheckedData, Manifest, Object, Strictness, data, endpoints, pod, service, storage};
 use crate::names::{Namespace, ObjectKind, ObjectName};
 
 /// Where checked objects and problems go.
@@ -44,26 +47,34 @@ const WITHOUT_EFFECT: [(&str, &str); 17] = [
 ];
 
 /// Kinds that will work.
-const NOT_YET: [&str; 9] = [
+const NOT_YET: [&str; 6] = [
     "Deployment",
     "ReplicaSet",
     "StatefulSet",
     "DaemonSet",
     "Job",
     "CronJob",
-    "Service",
-    "Endpoints",
-    "EndpointSlice",
 ];
 
 /// Kinds that work.
-const WORKING: [&str; 5] = [
+const WORKING: [&str; 8] = [
     "Pod",
     "ConfigMap",
     "Secret",
     "PersistentVolumeClaim",
     "PersistentVolume",
+    "Service",
+    "Endpoints",
+    "EndpointSlice",
 ];
+
+/// The API version of a kind that works.
+fn version_of(kind: &str) -> &'static str {
+    match kind {
+        "EndpointSlice" => "discovery.k8s.io/v1",
+        _ => "v1",
+    }
+}
 
 /// Kinds that only a cluster can have.
 const NEVER: [&str; 4] = [
@@ -73,13 +84,16 @@ const NEVER: [&str; 4] = [
     "APIService",
 ];
 
-const LISTS: [&str; 6] = [
+const LISTS: [&str; 9] = [
     "List",
     "PodList",
     "ConfigMapList",
     "SecretList",
     "PersistentVolumeClaimList",
     "PersistentVolumeList",
+    "ServiceList",
+    "EndpointsList",
+    "EndpointSliceList",
 ];
 
 /// Takes one document, or one item of a list.
@@ -143,7 +157,8 @@ pub(super) fn take(context: &mut Context<'_>, node: &Node, inside: &str) {
         return take_list(context, node);
     }
     if WORKING.contains(&kind.as_str()) {
-        if version == "v1" {
+        let right = version_of(&kind);
+        if version == right {
             return take_object(context, node, &kind);
         }
         let place = at("apiVersion").unwrap_or_default();
@@ -154,7 +169,7 @@ pub(super) fn take(context: &mut Context<'_>, node: &Node, inside: &str) {
                 "`{}` is not an API version of {kind}",
                 version.escape_debug()
             ),
-            Some("write `apiVersion: v1`".to_owned()),
+            Some(format!("write `apiVersion: {right}`")),
         );
         "apiVersion".clone_into(&mut problem.path);
         context.manifest.problems.push(problem);
@@ -215,6 +230,9 @@ fn take_object(context: &mut Context<'_>, node: &Node, kind: &str) {
         "ConfigMap" => CONFIG_MAP,
         "PersistentVolumeClaim" => PERSISTENT_VOLUME_CLAIM,
         "PersistentVolume" => PERSISTENT_VOLUME,
+        "Service" => SERVICE,
+        "Endpoints" => ENDPOINTS,
+        "EndpointSlice" => ENDPOINT_SLICE,
         _ => SECRET,
     };
     let mut problems = Vec::new();
@@ -236,6 +254,9 @@ fn take_object(context: &mut Context<'_>, node: &Node, kind: &str) {
         }
         "PersistentVolume" => Some((ObjectKind::PersistentVolume, storage::check as Check)),
         "ConfigMap" => Some((ObjectKind::ConfigMap, data::check as Check)),
+        "Service" => Some((ObjectKind::Service, service::check as Check)),
+        "Endpoints" => Some((ObjectKind::Endpoints, endpoints::check as Check)),
+        "EndpointSlice" => Some((ObjectKind::EndpointSlice, endpoints::check as Check)),
         _ => Some((ObjectKind::Secret, data::check as Check)),
     };
     let object = match checked {

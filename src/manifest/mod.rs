@@ -15,6 +15,7 @@ mod capability;
 mod check;
 mod data;
 mod defaults;
+mod endpoints;
 mod fields;
 mod kinds;
 mod pod;
@@ -23,6 +24,7 @@ mod quantity;
 mod render;
 mod rules;
 mod scalar;
+mod service;
 mod storage;
 mod tree;
 
@@ -40,6 +42,7 @@ pub(crate) use pod::{MAX_NAMESERVERS, MAX_SEARCH_CHARS, MAX_SEARCHES};
 pub use problem::{Positions, Problem, Severity};
 pub use quantity::{bytes_text, millicores_text, parse_quantity, parse_thousandths};
 pub use render::render;
+pub use service::NODE_PORTS;
 
 /// The largest text that is read.
 pub const MAX_SOURCE: usize = 10 * 1024 * 1024;

@@ -16,7 +16,7 @@ mod signal;
 mod storage;
 mod user;
 
-pub use crate::manifest::Amounts;
+pub use crate::manifest::{Amounts, NODE_PORTS};
 pub use build::{
     HostFacts, Input, PlanProblem, asks_for_huge_pages, build, build_ephemeral, projected_volumes,
 };

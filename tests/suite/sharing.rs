@@ -329,10 +329,7 @@ fn a_pods_full_name_and_its_resolver_are_what_it_asks_for() {
         "search a.example b.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\n\
          nameserver 192.0.2.3\noptions ndots:2 edns0\n"
     );
-    podrun.until_event(
-        "web-0",
-        "DNSConfigForming Search Line limits were exceeded",
-    );
+    podrun.until_event("web-0", "DNSConfigForming Search Line limits were exceeded");
 }
 
 #[test]

@@ -107,7 +107,13 @@ impl Prepared {
             .filter(|(_, change)| *change != Change::Keep)
             .map(|(wanted, _)| {
                 let uid = facts::new_uid()?;
-                self.plan(wanted, &uid, Ipv4Addr::UNSPECIFIED, &self.storage)
+                self.plan(
+                    wanted,
+                    &uid,
+                    Ipv4Addr::UNSPECIFIED,
+                    &self.storage,
+                    &self.services,
+                )
             })
             .collect()
     }

@@ -14,6 +14,7 @@ mod objects;
 mod own_directories;
 mod ports;
 pub(crate) mod pull_secrets;
+pub(crate) mod services;
 pub(crate) mod storage;
 pub(crate) mod update;
 
@@ -25,6 +26,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use crate::cli::apply::filters::Filters;
 use crate::cli::apply::launch::{Fleet, Interrupts, Reserved};
 use crate::cli::apply::limits::Control;
+use crate::cli::apply::services::Services;
 use crate::cli::apply::storage::Storage;
 use crate::cli::failure::{Failure, INVALID};
 use crate::cli::options::{Global, Input};
@@ -72,6 +74,10 @@ pub(crate) struct Prepared {
     host: HostFacts,
     /// As it was when this was decided; read again under the lock.
     storage: Storage,
+    /// As they were, too.
+    services: Services,
+    /// What is stored of the Services and endpoints that are replaced.
+    before: Vec<store::Object>,
     publish: Vec<PublishedPort>,
     back_off: plan::BackOff,
     filters: Filters,
@@ -114,6 +120,8 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
     }
     let mut prepared = Prepared {
         storage,
+        services: Services::load(&store, &objects)?,
+        before: services::before(&store, &objects)?,
         host,
         filters: Filters::new(store.data_dir()),
         store,
@@ -259,6 +267,7 @@ impl Prepared {
         uid: &PodUid,
         address: Ipv4Addr,
         storage: &Storage,
+        services: &Services,
     ) -> Result<PodPlan, Failure> {
         let host = HostFacts {
             pod_addresses: facts::pod_addresses(Some(address)),
@@ -280,6 +289,7 @@ impl Prepared {
             images: &self.images,
             objects: &objects,
             claims: &claims,
+            services: &services.of(&wanted.namespace),
             host: &host,
             publish: &self.publish,
             back_off: self.back_off,
@@ -329,20 +339,28 @@ impl Prepared {
     /// A name that is taken meanwhile, a port that is in use; nothing is left then.
     pub(crate) fn reserve(&self) -> Result<Vec<Reserved>, Failure> {
         let lock = self.store.lock().map_err(Failure::internal)?;
-        let storage = self.store_storage(&lock)?;
+        let services = self.store_network(&lock)?;
+        let storage = self
+            .store_storage(&lock)
+            .inspect_err(|_| self.undo_network())?;
         let mut reserved = Vec::new();
-        let result = self.reserve_all(&mut reserved, &storage);
+        let result = self.reserve_all(&mut reserved, &storage, &services);
         drop(lock);
         if result.is_err() {
             for pod in &reserved {
                 pod.dir.remove().ok();
             }
-            self.undo_storage();
+            self.undo_stored();
         }
         result.map(|()| reserved)
     }
 
-    fn reserve_all(&self, reserved: &mut Vec<Reserved>, storage: &Storage) -> Result<(), Failure> {
+    fn reserve_all(
+        &self,
+        reserved: &mut Vec<Reserved>,
+        storage: &Storage,
+        services: &Services,
+    ) -> Result<(), Failure> {
         let (mut used, mut last) = facts::addresses(&self.store)?;
         for (wanted, _) in self
             .pods
@@ -363,7 +381,7 @@ impl Prepared {
             used.insert(address);
             last = Some(address);
             let uid = facts::new_uid()?;
-            let mut plan = self.plan(wanted, &uid, address, storage)?;
+            let mut plan = self.plan(wanted, &uid, address, storage, services)?;
             let listeners = ports::open_ports(&mut plan)?;
             let record = Record {
                 version: RECORD_VERSION,
@@ -406,7 +424,7 @@ impl Prepared {
         // Its cgroup is the one that this process has left.
         let ahead = ahead.filter(|_| !self.control.has_moved);
         Fleet::start(&self.ids, reserved, &runtime_dir, interrupts, ahead)
-            .inspect_err(|_| self.undo_storage())
+            .inspect_err(|_| self.undo_stored())
     }
 
     /// Stores the objects: the last step, when nothing can fail any more but the disk.
@@ -415,8 +433,9 @@ impl Prepared {
     /// As `write(2)`.
     pub(crate) fn store_objects(&self) -> Result<(), Failure> {
         for (object, change) in &self.objects {
-            // Claims were stored before the pods started.
-            if *change != Change::Keep && !storage::is_storage(object.kind) {
+            // Claims and Services were stored before the pods started.
+            let is_stored = storage::is_storage(object.kind) || services::is_network(object.kind);
+            if *change != Change::Keep && !is_stored {
                 self.store.put_object(object).map_err(Failure::internal)?;
             }
         }

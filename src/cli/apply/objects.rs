@@ -1,9 +1,9 @@
 //! The objects of the files, compared with what is stored.
 
-use crate::cli::apply::{Change, storage};
+use crate::cli::apply::{Change, services, storage};
 use crate::cli::failure::{Failure, INVALID};
 use crate::manifest::CheckedData;
-use crate::names::Namespace;
+use crate::names::{Namespace, ObjectKind};
 use crate::store::{Object, Store};
 
 /// One object of the files, with what is to be done about it.
@@ -32,9 +32,24 @@ pub(super) fn wanted(
     let old = store
         .object(kind, &namespace, &data.name)
         .map_err(Failure::internal)?;
-    if storage::is_storage(kind) {
+    if kind == ObjectKind::Service
+        && data.name.as_str() == "kubernetes"
+        && namespace == Namespace::default()
+    {
+        // Clients look for an API server under its name, and should not find something else.
+        let message = format!(
+            "service/{} of namespace default is the API server's",
+            data.name
+        );
+        return Err(Failure::with_code(INVALID, message).hinted("give it another name"));
+    }
+    if storage::is_storage(kind) || services::is_network(kind) {
         let old = old.as_ref().map(|old| &old.value);
-        let (value, change) = storage::merged(kind, &data.name, old, value)?;
+        let (value, change) = if storage::is_storage(kind) {
+            storage::merged(kind, &data.name, old, value)?
+        } else {
+            services::merged(kind, &data.name, old, value)?
+        };
         let object = Object {
             kind,
             namespace,

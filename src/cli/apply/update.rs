@@ -77,6 +77,7 @@ impl Prepared {
             images: &self.images,
             objects: &objects,
             claims: &plan::Claims::new(),
+            services: &[],
             host: &host,
             publish: &[],
             back_off: self.back_off,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
 
 use crate::cli::apply::filters::Filters;
+use crate::cli::apply::services::Services;
 use crate::cli::apply::{facts, images, pull_secrets, update};
 use crate::cli::command::exec_streams::Streams;
 use crate::cli::command::{attach, get, restart};
@@ -143,6 +144,7 @@ fn plan_container(
         pod_addresses: facts::pod_addresses(pod.record.address),
         ..facts::host_facts(store.state_dir(), ids.id_count())
     };
+    let services = Services::load(store, &Vec::new())?;
     let input = plan::Input {
         pod: &written,
         namespace: &pod.record.namespace,
@@ -152,6 +154,7 @@ fn plan_container(
         images: &images,
         objects: &plan::Objects::new(),
         claims: &plan::Claims::new(),
+        services: &services.of(&pod.record.namespace),
         host: &host,
         publish: &[],
         back_off: facts::back_off()?,

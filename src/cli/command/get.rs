@@ -39,9 +39,13 @@ pub(crate) fn kind(word: &str) -> Result<Kind, Failure> {
         "persistentvolume" | "persistentvolumes" | "pv" => {
             Ok(Kind::Object(ObjectKind::PersistentVolume))
         }
+        "service" | "services" | "svc" => Ok(Kind::Object(ObjectKind::Service)),
+        "endpoints" | "ep" => Ok(Kind::Object(ObjectKind::Endpoints)),
+        "endpointslice" | "endpointslices" => Ok(Kind::Object(ObjectKind::EndpointSlice)),
         _ => Err(
             Failure::with_code(2, format!("`{}` is not a kind", word.escape_debug())).hinted(
-                "pods, configmaps, secrets, persistentvolumeclaims and persistentvolumes can be shown",
+                "pods, services, endpoints, endpointslices, configmaps, secrets, \
+                 persistentvolumeclaims and persistentvolumes can be shown",
             ),
         ),
     }

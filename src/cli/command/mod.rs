@@ -19,6 +19,7 @@ pub(crate) mod prune;
 pub(crate) mod restart;
 pub(crate) mod rm;
 pub(crate) mod run;
+mod services;
 pub(crate) mod top;
 pub(crate) mod up;
 pub(crate) mod validate;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cli::command::get::print_values;
+use crate::cli::command::services;
 use crate::cli::failure::{Failure, NOT_FOUND};
 use crate::cli::options::{Get, Global};
 use crate::cli::render::format::Format;
@@ -14,7 +15,18 @@ use crate::cli::selector::Selector;
 use crate::cli::{input, render};
 use crate::lifecycle::kubectl;
 use crate::names::ObjectKind;
-use crate::store::Object;
+use crate::store::{Object, Store};
+
+/// The objects of a kind; Endpoints are those that Services have, too.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(super) fn of_kind(store: &Store, kind: ObjectKind) -> Result<Vec<Object>, Failure> {
+    match kind {
+        ObjectKind::Endpoints => services::all_endpoints(store),
+        _ => store.objects(kind).map_err(Failure::internal),
+    }
+}
 
 /// Prints objects of a kind.
 ///
@@ -31,7 +43,7 @@ pub(super) fn print(
     let format = Format::parse(listing.output.as_deref())?;
     let selector = Selector::parse(listing.selector.as_deref())?;
     let store = input::open_store(global)?;
-    let mut found = store.objects(kind).map_err(Failure::internal)?;
+    let mut found = of_kind(&store, kind)?;
     found.retain(|object| {
         let labels: BTreeMap<String, String> = object
             .value
@@ -62,11 +74,15 @@ pub(super) fn print(
         }
         Format::Table | Format::Wide => {
             let has_namespaces = listing.all_namespaces && kind.is_namespaced();
+            let is_wide = format == Format::Wide && kind == ObjectKind::Service;
             let rows: Vec<Vec<String>> = found
                 .iter()
                 .map(|object| {
                     let mut cells = cells(object);
                     cells.insert(0, object.name.to_string());
+                    if is_wide {
+                        cells.push(services::selector_text(&object.value));
+                    }
                     if has_namespaces {
                         cells.insert(0, object.namespace.to_string());
                     }
@@ -78,6 +94,9 @@ pub(super) fn print(
                 headers.insert(0, "NAMESPACE");
             }
             headers.extend(columns(kind));
+            if is_wide {
+                headers.push("SELECTOR");
+            }
             if !rows.is_empty() {
                 let headers = (!listing.no_headers).then_some(headers.as_slice());
                 render::line(&table(headers, &rows))?;
@@ -117,6 +136,9 @@ const fn columns(kind: ObjectKind) -> &'static [&'static str] {
             "STORAGECLASS",
             "AGE",
         ],
+        ObjectKind::Service => &["TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"],
+        ObjectKind::Endpoints => &["ENDPOINTS", "AGE"],
+        ObjectKind::EndpointSlice => &["ADDRESSTYPE", "PORTS", "ENDPOINTS", "AGE"],
     }
 }
 
@@ -163,7 +185,18 @@ fn cells(object: &Object) -> Vec<String> {
                 age(object),
             ]
         }
+        ObjectKind::Service => aged(services::cells(&object.value), object),
+        ObjectKind::Endpoints => {
+            let endpoints = services::endpoints_text(&object.value, None);
+            aged(vec![endpoints], object)
+        }
+        ObjectKind::EndpointSlice => aged(services::slice_cells(&object.value), object),
     }
+}
+
+fn aged(mut cells: Vec<String>, object: &Object) -> Vec<String> {
+    cells.push(age(object));
+    cells
 }
 
 /// `GetAccessModesAsString`.

@@ -188,7 +188,11 @@ fn remove_all(store: &Store, targets: Vec<Target>, removal: &Removal) -> Result<
                 storage::remove_claim(store, &namespace, &name, false)
             }
             ObjectKind::PersistentVolume => storage::remove_volume(store, &name),
-            ObjectKind::ConfigMap | ObjectKind::Secret => store
+            ObjectKind::ConfigMap
+            | ObjectKind::Secret
+            | ObjectKind::Service
+            | ObjectKind::Endpoints
+            | ObjectKind::EndpointSlice => store
                 .remove_object(kind, &namespace, &name)
                 .map_err(Failure::internal),
         };

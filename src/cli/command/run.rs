@@ -45,7 +45,7 @@ pub(crate) fn run(global: &Global, options: &Run) -> Result<u8, Failure> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let ended = follow(&mut fleet, deadline, !options.no_prefix);
     fleet.abandon();
-    prepared.undo_storage();
+    prepared.undo_stored();
     ended
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn run(global: &Global, options: &Up) -> Result<u8, Failure> {
     if let Err(unmet) = met {
         let failure = explain(&fleet, unmet, wait);
         fleet.abandon();
-        prepared.undo_storage();
+        prepared.undo_stored();
         return Err(failure);
     }
     fleet.adopt(options.rm)?;

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, LabelSelectorRequirement, ObjectMeta,
 };
@@ -300,4 +301,70 @@ fn the_other_kinds_have_a_verdict_for_every_field() {
         let known: BTreeSet<&str> = table.iter().map(|field| field.name).collect();
         assert_eq!(known, names, "{path}");
     }
+}
+
+#[test]
+fn every_field_of_services_and_endpoints_has_a_verdict() {
+    let check = |kind: &str, top: &'static [Field], types: &[(&str, BTreeSet<&'static str>)]| {
+        let mut tables = Vec::new();
+        collect("", top, &mut tables);
+        for (path, names) in types {
+            let mut below = tables.iter();
+            let (_, table) = below.find(|(known, _)| known == path).unwrap();
+            let mut known: BTreeSet<&str> = table.iter().map(|field| field.name).collect();
+            if path.is_empty() {
+                known.retain(|name| !matches!(*name, "apiVersion" | "kind"));
+            }
+            let names: BTreeSet<&str> = names
+                .iter()
+                .copied()
+                .filter(|name| !path.is_empty() || !matches!(*name, "apiVersion" | "kind"))
+                .collect();
+            assert_eq!(known, names, "{kind} {path}");
+        }
+    };
+    check(
+        "Service",
+        SERVICE,
+        &[
+            ("", names_of::<core::Service>()),
+            ("spec", names_of::<core::ServiceSpec>()),
+            ("spec.ports", names_of::<core::ServicePort>()),
+            (
+                "spec.sessionAffinityConfig",
+                names_of::<core::SessionAffinityConfig>(),
+            ),
+            (
+                "spec.sessionAffinityConfig.clientIP",
+                names_of::<core::ClientIPConfig>(),
+            ),
+        ],
+    );
+    check(
+        "Endpoints",
+        ENDPOINTS,
+        &[
+            ("", names_of::<core::Endpoints>()),
+            ("subsets", names_of::<core::EndpointSubset>()),
+            ("subsets.addresses", names_of::<core::EndpointAddress>()),
+            (
+                "subsets.addresses.targetRef",
+                names_of::<core::ObjectReference>(),
+            ),
+            ("subsets.ports", names_of::<core::EndpointPort>()),
+        ],
+    );
+    check(
+        "EndpointSlice",
+        ENDPOINT_SLICE,
+        &[
+            ("", names_of::<discovery::EndpointSlice>()),
+            ("endpoints", names_of::<discovery::Endpoint>()),
+            (
+                "endpoints.conditions",
+                names_of::<discovery::EndpointConditions>(),
+            ),
+            ("ports", names_of::<discovery::EndpointPort>()),
+        ],
+    );
 }

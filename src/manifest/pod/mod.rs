@@ -13,6 +13,7 @@ mod security;
 mod volumes;
 
 pub(crate) use network::{MAX_NAMESERVERS, MAX_SEARCH_CHARS, MAX_SEARCHES};
+pub(super) use ports::{NAME_RULE as PORT_NAME_RULE, is_service_name};
 pub use security::sysctl_path;
 
 use std::path::PathBuf;

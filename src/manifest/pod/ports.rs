@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use super::Rules;
 
 /// What a name must look like.
-pub(super) const NAME_RULE: &str =
+pub(in crate::manifest) const NAME_RULE: &str =
     "must have at most 15 lower case letters, digits or '-', and at least one letter";
 
 /// Address, port and protocol on the host.
@@ -71,7 +71,7 @@ pub(super) fn check(
 }
 
 /// `IANA_SVC_NAME` (RFC 6335).
-pub(super) fn is_service_name(name: &str) -> bool {
+pub(in crate::manifest) fn is_service_name(name: &str) -> bool {
     name.len() <= 15
         && name
             .bytes()

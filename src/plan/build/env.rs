@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
     Container, EnvVarSource, FileKeySelector, ObjectFieldSelector, ResourceFieldSelector,
 };
 
-use super::{Input, PlanProblem, problem, resources};
+use super::{Input, PlanProblem, problem, resources, service_links};
 use crate::manifest::{parse_quantity, subscript};
 use crate::names::{ObjectKind, VolumeName};
 use crate::plan::{Amounts, EnvFile, ObjectData, command, env_file};
@@ -27,8 +27,8 @@ pub(super) struct Declared {
     pub(super) files: Vec<EnvFile>,
 }
 
-/// The variables that a container's manifest declares, those of `envFrom` first: a later one of the
-/// same name wins. Values of sources are taken as they are; written ones may name those before
+/// The variables of the Services and those that a container's manifest declares, those of `envFrom`
+/// first: a later one of the same name wins. Values of sources are taken as they are; written ones may name those before
 /// them.
 pub(super) fn declared(
     path: &str,
@@ -36,7 +36,11 @@ pub(super) fn declared(
     facts: &Facts<'_>,
     problems: &mut Vec<PlanProblem>,
 ) -> Declared {
-    let mut result = Vec::new();
+    let spec = facts.input.pod.spec.as_ref();
+    let has_links = spec.and_then(|spec| spec.enable_service_links) != Some(false);
+    let services = if has_links { facts.input.services } else { &[] };
+    // What the container declares itself comes over these.
+    let mut result = service_links::variables(services);
     let mut files = Vec::new();
     for (index, source) in container.env_from.iter().flatten().enumerate() {
         let path = format!("{path}.envFrom[{index}]");
@@ -342,6 +346,7 @@ mod tests {
                 .env
                 .iter()
                 .filter(|(name, _)| name != "PATH" && name != "HOSTNAME")
+                .filter(|(name, _)| !name.starts_with("WEB_"))
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect()),
             Err(problems) => Err(problems
@@ -354,6 +359,38 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join("\n")),
         }
+    }
+
+    #[test]
+    fn services_are_in_the_environment_below_what_the_container_declares() {
+        let variables = |links: Value| {
+            let env = json!([
+                { "name": "WEB_PORT", "value": "mine" },
+                { "name": "URL", "value": "$(WEB_SERVICE_HOST):$(WEB_SERVICE_PORT_HTTP)" },
+            ]);
+            let container = json!({ "name": "a", "image": "i", "env": env });
+            let spec = json!({ "enableServiceLinks": links, "containers": [container] });
+            plan(&spec).unwrap().containers[0].env.clone()
+        };
+        let of = |env: &[(String, String)], wanted: &str| {
+            let found = env.iter().find(|(name, _)| name == wanted);
+            found.map(|(_, value)| value.clone())
+        };
+        for links in [Value::Null, json!(true)] {
+            let env = variables(links);
+            assert_eq!(of(&env, "WEB_SERVICE_HOST").as_deref(), Some("10.89.0.1"));
+            assert_eq!(of(&env, "WEB_PORT").as_deref(), Some("mine"));
+            assert_eq!(of(&env, "URL").as_deref(), Some("10.89.0.1:80"));
+            assert_eq!(of(&env, "HEADLESS_SERVICE_HOST"), None);
+            assert_eq!(of(&env, "OUTSIDE_SERVICE_HOST"), None);
+        }
+        let env = variables(json!(false));
+        assert_eq!(of(&env, "WEB_SERVICE_HOST"), None);
+        let url = of(&env, "URL");
+        assert_eq!(
+            url.as_deref(),
+            Some("$(WEB_SERVICE_HOST):$(WEB_SERVICE_PORT_HTTP)")
+        );
     }
 
     fn value(source: &Value) -> Result<Vec<String>, String> {

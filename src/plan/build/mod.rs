@@ -10,6 +10,7 @@ mod ports;
 mod projection;
 mod resources;
 mod security;
+mod service_links;
 mod sub_path;
 mod volume;
 
@@ -18,7 +19,7 @@ pub use resources::asks_for_huge_pages;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Service};
 
 use self::identity::Identity;
 use super::{
@@ -81,6 +82,8 @@ pub struct Input<'a> {
     pub objects: &'a Objects,
     /// The claims that it names, as far as they exist.
     pub claims: &'a Claims,
+    /// The Services of its namespace.
+    pub services: &'a [Service],
     /// The machine.
     pub host: &'a HostFacts,
     /// `--publish`.
@@ -386,11 +389,29 @@ mod tests {
             images: &BTreeMap::from([("i".to_owned(), image)]),
             objects: &objects,
             claims: &Claims::new(),
+            services: &services(),
             host: &host,
             publish: &[],
             back_off: BackOff::default(),
             filters: &NoFilters,
         })
+    }
+
+    /// Three Services, of which one has an address.
+    fn services() -> Vec<Service> {
+        let service = |name: &str, spec: Value| {
+            let service = json!({"metadata": {"name": name}, "spec": spec});
+            serde_json::from_value(service).unwrap()
+        };
+        let ports = json!([{"name": "http", "port": 80, "protocol": "TCP"}]);
+        vec![
+            service("headless", json!({"clusterIP": "None", "ports": ports})),
+            service(
+                "outside",
+                json!({"type": "ExternalName", "externalName": "a"}),
+            ),
+            service("web", json!({"clusterIP": "10.89.0.1", "ports": ports})),
+        ]
     }
 
     /// The plan of a container with these fields, which has the ports `web` (80) and `dns` (53).

@@ -474,9 +474,10 @@ impl Prepared {
         Ok(())
     }
 
-    /// Takes back the claims and volumes that are new, with the data in them: nothing is kept of what
-    /// failed.
-    pub(crate) fn undo_storage(&self) {
+    /// Takes back the claims and volumes that are new, with the data in them, and what was stored of
+    /// Services: nothing is kept of what failed.
+    pub(crate) fn undo_stored(&self) {
+        self.undo_network();
         let new = self
             .objects
             .iter()

@@ -1,6 +1,7 @@
 //! `podrun describe`: all that is known of a pod, for people, in kubectl's layout
 //! (`describePod` of k8s.io/kubectl/pkg/describe).
 
+mod service;
 mod storage;
 mod volumes;
 
@@ -11,7 +12,7 @@ use serde_json::Value;
 use self::storage::{claim, persistent_volume};
 use self::volumes::volumes;
 use crate::cli::apply::storage::users;
-use crate::cli::command::{events, get};
+use crate::cli::command::{events, get, objects, services};
 use crate::cli::failure::{Failure, NOT_FOUND};
 use crate::cli::options::{Describe, Global};
 use crate::cli::render::table::table;
@@ -55,7 +56,7 @@ pub(crate) fn run(global: &Global, options: &Describe) -> Result<u8, Failure> {
         }
         get::Kind::Object(kind) => {
             let namespace = input::namespace(global)?;
-            let mut found = store.objects(kind).map_err(Failure::internal)?;
+            let mut found = objects::of_kind(&store, kind)?;
             found.retain(|object| !kind.is_namespaced() || object.namespace == namespace);
             for name in &names {
                 if !found.iter().any(|object| object.name.as_str() == *name) {
@@ -64,7 +65,12 @@ pub(crate) fn run(global: &Global, options: &Describe) -> Result<u8, Failure> {
                 }
             }
             found.retain(|object| names.is_empty() || names.contains(&object.name.as_str()));
+            let endpoints = match kind {
+                ObjectKind::Service => services::all_endpoints(&store)?,
+                _ => Vec::new(),
+            };
             for object in &found {
+                let mut endpoints = endpoints.iter();
                 texts.push(match kind {
                     ObjectKind::ConfigMap | ObjectKind::Secret => data(object),
                     ObjectKind::PersistentVolumeClaim => {
@@ -72,6 +78,13 @@ pub(crate) fn run(global: &Global, options: &Describe) -> Result<u8, Failure> {
                         claim(object, &users(&store, namespace, name)?)
                     }
                     ObjectKind::PersistentVolume => persistent_volume(object),
+                    ObjectKind::Service => {
+                        let own = endpoints.find(|known| {
+                            (&known.namespace, &known.name) == (&object.namespace, &object.name)
+                        });
+                        service::service(object, own)
+                    }
+                    ObjectKind::Endpoints | ObjectKind::EndpointSlice => service::endpoints(object),
                 });
             }
         }

@@ -1,0 +1,12 @@
+//! What follows from objects: which addresses a Service has, and where it leads. Pure.
+#![warn(
+    clippy::wildcard_enum_match_arm,
+    clippy::arithmetic_side_effects,
+    reason = "objects come from anywhere"
+)]
+
+mod allocation;
+mod endpoints;
+
+pub use allocation::{Refusal, SERVICE_NETWORK, Taken, allocate};
+pub use endpoints::{Endpoints, Given, Host, Port, Target, as_object, endpoints};
