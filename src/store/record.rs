@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
 use crate::lifecycle::{Lost, lost_status};
@@ -65,6 +66,19 @@ impl PodRecord {
             Liveness::Dead => lost_status(&written, Lost::Supervisor, jiff::Timestamp::now()),
             Liveness::Rebooted => lost_status(&written, Lost::Reboot, jiff::Timestamp::now()),
         }
+    }
+
+    /// The whole Pod as it is now: what was applied, with its status and its deletion. Nothing for
+    /// one whose file is gone: it is being removed.
+    pub fn pod(&self) -> Option<Pod> {
+        let mut pod: Pod = serde_json::from_value(self.dir.read_pod()?).ok()?;
+        pod.status = Some(self.status());
+        if let Some(deletion) = self.dir.read_deletion() {
+            pod.metadata.deletion_timestamp = Some(Time(deletion.timestamp));
+            pod.metadata.deletion_grace_period_seconds =
+                i64::try_from(deletion.grace_period_seconds).ok();
+        }
+        Some(pod)
     }
 
     /// Whether it has ended, in whatever way.

@@ -67,7 +67,7 @@ spec:
 }
 
 #[test]
-fn a_kind_or_field_that_is_not_built_yet_is_refused_by_name() {
+fn a_kind_or_field_that_cannot_be_is_refused_by_name() {
     let podrun = Podrun::new();
     let deployment = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "d" }, "spec": {} });
     podrun.up(&deployment).code(3).says("Deployment");
@@ -76,9 +76,14 @@ fn a_kind_or_field_that_is_not_built_yet_is_refused_by_name() {
     let output = podrun.up(&with_field);
     assert!(output.stderr.contains("affinity"), "{}", output.stderr);
     podrun.run(["rm", "--all", "--ignore-not-found"]).ok();
-    let mut with_subdomain = lasting("gate", &[container("a", &["sleep"])]);
-    with_subdomain["spec"]["subdomain"] = json!("sub");
-    podrun.up(&with_subdomain).code(3).says("subdomain");
+    let mut with_class = lasting("class", &[container("a", &["sleep"])]);
+    with_class["spec"]["runtimeClassName"] = json!("kata");
+    podrun.up(&with_class).code(3).says("runtimeClassName");
+    let ports = json!({ "ports": [{ "port": 1, "protocol": "SCTP" }] });
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": { "name": "s" }, "spec": ports,
+    });
+    podrun.up(&service).code(3).says("SCTP is not supported");
     podrun.nothing_left();
 }
 

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service, ServicePort};
 use serde_json::Value;
 
-use crate::cli::command::get;
 use crate::cli::failure::Failure;
 use crate::controller::{self, Given};
 use crate::names::ObjectKind;
-use crate::store::{Object, Store};
+use crate::store::{Object, PodRecord, Store};
 
 /// How many endpoints of a Service are shown.
 const MAX_SHOWN: usize = 3;
@@ -21,12 +20,7 @@ const MAX_SHOWN: usize = 3;
 /// When the store cannot be read.
 pub(super) fn all_endpoints(store: &Store) -> Result<Vec<Object>, Failure> {
     let pods = store.pods().map_err(Failure::internal)?;
-    let pods = pods.iter().map(get::whole).collect::<Result<Vec<_>, _>>()?;
-    let pods: Vec<Pod> = pods
-        .into_iter()
-        .map(serde_json::from_value)
-        .collect::<Result<_, _>>()
-        .map_err(Failure::internal)?;
+    let pods: Vec<Pod> = pods.iter().filter_map(PodRecord::pod).collect();
     let written = store.objects(ObjectKind::Endpoints);
     let mut found = written.map_err(Failure::internal)?;
     for object in store
