@@ -163,10 +163,20 @@ fn endpoints_are_the_ready_pods_and_what_is_written() {
         "apiVersion": "v1", "kind": "Endpoints", "metadata": { "name": "db" },
         "subsets": [{ "addresses": [{ "ip": "192.0.2.1" }], "ports": [{ "port": 5432 }] }],
     });
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {
+            "name": "sliced-1", "labels": { "kubernetes.io/service-name": "sliced" },
+        },
+        "addressType": "IPv4", "endpoints": [{ "addresses": ["192.0.2.9"] }],
+        "ports": [{ "port": 99 }],
+    });
     let all = documents(&[
         of_web(&json!({})),
         service("db", &json!({ "ports": [{ "port": 1 }] })),
+        service("sliced", &json!({ "ports": [{ "port": 1 }] })),
         manual,
+        slice,
         backend("one", &json!({})),
         backend("two", &probe),
     ]);
@@ -179,8 +189,16 @@ fn endpoints_are_the_ready_pods_and_what_is_written() {
     let (one, two) = (address("one"), address("two"));
     until("the first pod is ready", || {
         rows(&podrun, &["get", "endpoints"])
-            == ["db 192.0.2.1:5432".to_owned(), format!("web {one}:8080")]
+            == [
+                "db 192.0.2.1:5432".to_owned(),
+                "sliced 192.0.2.9:99".to_owned(),
+                format!("web {one}:8080"),
+            ]
     });
+    assert_eq!(
+        rows(&podrun, &["get", "endpointslices"]),
+        ["sliced-1 IPv4 99 192.0.2.9"]
+    );
     let object = get(&podrun, "endpoints/web");
     assert_eq!(object["kind"], "Endpoints");
     let subset = &object["subsets"][0];

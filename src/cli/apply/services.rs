@@ -206,15 +206,22 @@ impl Prepared {
         Ok(())
     }
 
-    /// Takes back the Services and endpoints of the files.
+    /// Takes back the Services and endpoints of the files, but for those that another command has
+    /// removed meanwhile, or made anew.
     pub(super) fn undo_network(&self) {
+        let is_stored = |object: &Object| {
+            let (namespace, name) = (&object.namespace, &object.name);
+            let stored = self.store.object(object.kind, namespace, name);
+            let uid = |object: &Object| object.value.pointer("/metadata/uid").cloned();
+            stored.is_ok_and(|stored| stored.is_some_and(|stored| uid(&stored) == uid(object)))
+        };
         for (object, change) in self.network_objects() {
-            if change == Change::Create {
+            if change == Change::Create && is_stored(object) {
                 let (namespace, name) = (&object.namespace, &object.name);
                 self.store.remove_object(object.kind, namespace, name).ok();
             }
         }
-        for object in &self.before {
+        for object in self.before.iter().filter(|object| is_stored(object)) {
             self.store.put_object(object).ok();
         }
     }

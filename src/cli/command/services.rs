@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service, ServicePort};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::Value;
 
 use crate::cli::failure::Failure;
@@ -13,14 +14,19 @@ use crate::store::{Object, PodRecord, Store};
 /// How many endpoints of a Service are shown.
 const MAX_SHOWN: usize = 3;
 
-/// The Endpoints of all namespaces: those that a cluster's controller would write of the Services
-/// with a selector, and those that were written.
+/// The Endpoints of all namespaces: where Services lead, and what was written.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub(super) fn all_endpoints(store: &Store) -> Result<Vec<Object>, Failure> {
     let pods = store.pods().map_err(Failure::internal)?;
     let pods: Vec<Pod> = pods.iter().filter_map(PodRecord::pod).collect();
+    let slices = store.objects(ObjectKind::EndpointSlice);
+    let slices = slices.map_err(Failure::internal)?.into_iter();
+    let slices: Vec<EndpointSlice> = slices
+        .map(|object| serde_json::from_value(object.value))
+        .collect::<Result<_, _>>()
+        .map_err(Failure::internal)?;
     let written = store.objects(ObjectKind::Endpoints);
     let mut found = written.map_err(Failure::internal)?;
     for object in store
@@ -29,13 +35,18 @@ pub(super) fn all_endpoints(store: &Store) -> Result<Vec<Object>, Failure> {
     {
         let service: Service = serde_json::from_value(object.value).map_err(Failure::internal)?;
         let spec = service.spec.as_ref();
-        let selector = spec.and_then(|spec| spec.selector.as_ref());
-        if selector.is_none_or(BTreeMap::is_empty)
-            || spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName")
-        {
+        if spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName") {
             continue;
         }
-        let endpoints = controller::endpoints(&service, &pods, Given::default());
+        let given = Given {
+            endpoints: &[],
+            slices: &slices,
+        };
+        let endpoints = controller::endpoints(&service, &pods, given);
+        let selector = spec.and_then(|spec| spec.selector.as_ref());
+        if selector.is_none_or(BTreeMap::is_empty) && endpoints.hosts.is_empty() {
+            continue;
+        }
         let value = serde_json::to_value(controller::as_object(&service, &endpoints));
         let computed = Object {
             kind: ObjectKind::Endpoints,
