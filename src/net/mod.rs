@@ -1,6 +1,10 @@
-//! The pod's network: its namespace's interfaces, its address and its published ports.
+//! The pod's network: its namespace's interfaces, its address and its published ports; the node's
+//! network that the pods share, and the way out of it.
 
 pub mod address;
 pub mod forward;
 pub mod listen;
 pub mod namespace;
+mod netlink;
+pub mod node;
+pub mod route;

@@ -4,20 +4,11 @@
 //! distribution's kernel (`dummy` is not) and delivers to its own address without a carrier.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-
+use crate::net::node::{write_if_there, write_setting};
+use crate::net::route::{self, LOOPBACK_INDEX, Requests, Route};
 use crate::plan::{Network, PodPlan};
-
-/// `lo` is the first interface of every network namespace (`loopback.c`).
-const LOOPBACK_INDEX: u32 = 1;
 
 /// Sets up this process' network namespace for the plan's pod.
 ///
@@ -33,11 +24,13 @@ pub fn configure(plan: &PodPlan) -> io::Result<()> {
         return Ok(());
     };
     let mut route = Route::open()?;
-    route.set_up(LOOPBACK_INDEX)?;
-    route.add_bridge("eth0")?;
-    let index = interface_index("eth0")?;
-    route.add_address(index, address, prefix_len)?;
-    route.set_up(index)?;
+    route.make(
+        Requests::new()
+            .up(LOOPBACK_INDEX)
+            .bridge("eth0", route::mac_of(address)),
+    )?;
+    let index = route::index_of("eth0")?;
+    route.make(Requests::new().address(index, IpAddr::V4(address), prefix_len))?;
     set_defaults()
 }
 
@@ -47,104 +40,10 @@ fn set_defaults() -> io::Result<()> {
     // In a user namespace the range may only name mapped groups; a kernel without ping sockets, or
     // a map without such a range, costs exactly ping.
     for range in ["0 2147483647", "0 65535", "0 0"] {
-        if write_setting("/proc/sys/net/ipv4/ping_group_range", range).is_ok() {
+        if write_setting("net/ipv4/ping_group_range", range).is_ok() {
             break;
         }
     }
-    write_setting("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")?;
-    match write_setting("/proc/sys/net/ipv6/conf/all/accept_ra", "0") {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn write_setting(path: &str, value: &str) -> io::Result<()> {
-    use std::io::Write;
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open(path)?
-        .write_all(value.as_bytes())
-}
-
-fn interface_index(name: &str) -> io::Result<u32> {
-    let socket = rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::DGRAM,
-        None,
-    )?;
-    Ok(rustix::net::netdevice::name_to_index(&socket, name)?)
-}
-
-/// A routing socket: one request, one answer.
-struct Route {
-    socket: Socket,
-    sequence: u32,
-}
-
-impl Route {
-    fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-        })
-    }
-
-    fn set_up(&mut self, index: u32) -> io::Result<()> {
-        let mut link = LinkMessage::default();
-        link.header.index = index;
-        link.header.flags = LinkFlags::Up;
-        link.header.change_mask = LinkFlags::Up;
-        self.request(RouteNetlinkMessage::SetLink(link), 0)
-    }
-
-    fn add_bridge(&mut self, name: &str) -> io::Result<()> {
-        let mut link = LinkMessage::default();
-        link.attributes.push(LinkAttribute::IfName(name.to_owned()));
-        link.attributes
-            .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(
-                InfoKind::Bridge,
-            )]));
-        self.request(
-            RouteNetlinkMessage::NewLink(link),
-            NLM_F_CREATE | NLM_F_EXCL,
-        )
-    }
-
-    fn add_address(&mut self, index: u32, address: Ipv4Addr, prefix_len: u8) -> io::Result<()> {
-        let mut message = AddressMessage::default();
-        message.header.family = netlink_packet_route::AddressFamily::Inet;
-        message.header.index = index;
-        message.header.prefix_len = prefix_len;
-        message
-            .attributes
-            .push(AddressAttribute::Local(IpAddr::V4(address)));
-        message
-            .attributes
-            .push(AddressAttribute::Address(IpAddr::V4(address)));
-        self.request(
-            RouteNetlinkMessage::NewAddress(message),
-            NLM_F_CREATE | NLM_F_EXCL,
-        )
-    }
-
-    fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut packet = NetlinkMessage::from(message);
-        packet.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        packet.header.sequence_number = self.sequence;
-        packet.finalize();
-        let mut bytes = vec![0; packet.buffer_len()];
-        packet.serialize(&mut bytes);
-        self.socket.send(&bytes, 0)?;
-        let (answer, _) = self.socket.recv_from_full()?;
-        let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
-            .map_err(io::Error::other)?;
-        match answer.payload {
-            NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
-            _ => Ok(()),
-        }
-    }
+    write_setting("net/ipv4/ip_unprivileged_port_start", "0")?;
+    write_if_there("net/ipv6/conf/all/accept_ra", "0")
 }
