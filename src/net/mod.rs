@@ -6,5 +6,6 @@ pub mod forward;
 pub mod listen;
 pub mod namespace;
 mod netlink;
+pub mod nft;
 pub mod node;
 pub mod route;
