@@ -7,21 +7,18 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, accept_with, connect,
-    recvfrom, sendto, shutdown, socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, accept_with, connect, recvfrom,
+    sendto, socket_with,
 };
-use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 
+use crate::net::stream::{EDGES, Pipes, Progress, Stream, reset, watch};
 use crate::plan::{Protocol, PublishedPort};
-
-/// Bytes moved by one `splice(2)`; a pipe's default capacity.
-const CHUNK: usize = 64 * 1024;
 
 /// The most connections or datagram flows at once; more are reset or dropped.
 const MAX_FLOWS: usize = 8192;
@@ -57,7 +54,7 @@ pub fn run(listeners: Vec<Listener>, target: Ipv4Addr, lifeline: BorrowedFd<'_>)
             if token == LIFELINE {
                 return Ok(());
             }
-            forwarder.handle(token);
+            forwarder.handle(token, event.flags);
         }
     }
 }
@@ -67,6 +64,7 @@ struct Forwarder {
     target: Ipv4Addr,
     listeners: HashMap<u64, Listener>,
     connections: HashMap<u64, Connection>,
+    pipes: Pipes,
     /// Both ends of a connection are watched under tokens of their own.
     owner_of: HashMap<u64, u64>,
     datagrams: HashMap<u64, DatagramFlow>,
@@ -81,68 +79,8 @@ struct DatagramFlow {
 }
 
 struct Connection {
-    client: OwnedFd,
-    pod: OwnedFd,
+    stream: Stream,
     tokens: [u64; 2],
-    connected: bool,
-    up: Direction,
-    down: Direction,
-}
-
-/// Bytes on their way from one socket to the other.
-struct Direction {
-    pipe: (OwnedFd, OwnedFd),
-    buffered: usize,
-    source_ended: bool,
-    closed: bool,
-}
-
-impl Direction {
-    fn new() -> io::Result<Self> {
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        Ok(Self {
-            pipe: (read, write),
-            buffered: 0,
-            source_ended: false,
-            closed: false,
-        })
-    }
-
-    /// Moves what can be moved without waiting; passes a half-close on once all bytes are through.
-    fn pump(&mut self, from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
-        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-        loop {
-            let mut moved = false;
-            if !self.source_ended && self.buffered == 0 {
-                match splice(from, None, &self.pipe.1, None, CHUNK, flags) {
-                    Ok(0) => self.source_ended = true,
-                    Ok(bytes) => {
-                        self.buffered = bytes;
-                        moved = true;
-                    }
-                    Err(Errno::AGAIN | Errno::INTR) => {}
-                    Err(errno) => return Err(errno),
-                }
-            }
-            if self.buffered > 0 {
-                match splice(&self.pipe.0, None, to, None, self.buffered, flags) {
-                    Ok(bytes) => {
-                        self.buffered = self.buffered.saturating_sub(bytes);
-                        moved |= bytes > 0;
-                    }
-                    Err(Errno::AGAIN | Errno::INTR) => {}
-                    Err(errno) => return Err(errno),
-                }
-            }
-            if self.source_ended && self.buffered == 0 && !self.closed {
-                self.closed = true;
-                shutdown(to, Shutdown::Write).ok();
-            }
-            if !moved {
-                return Ok(());
-            }
-        }
-    }
 }
 
 impl Forwarder {
@@ -152,17 +90,13 @@ impl Forwarder {
         lifeline: BorrowedFd<'_>,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(
-            &epoll,
-            lifeline,
-            epoll::EventData::new_u64(LIFELINE),
-            epoll::EventFlags::IN,
-        )?;
+        watch(&epoll, lifeline, LIFELINE, epoll::EventFlags::IN)?;
         let mut forwarder = Self {
             epoll,
             target,
             listeners: HashMap::new(),
             connections: HashMap::new(),
+            pipes: Pipes::default(),
             owner_of: HashMap::new(),
             datagrams: HashMap::new(),
             flow_of: HashMap::new(),
@@ -170,12 +104,8 @@ impl Forwarder {
         };
         for listener in listeners {
             let token = forwarder.token();
-            epoll::add(
-                &forwarder.epoll,
-                &listener.socket,
-                epoll::EventData::new_u64(token),
-                epoll::EventFlags::IN,
-            )?;
+            let readable = epoll::EventFlags::IN;
+            watch(&forwarder.epoll, &listener.socket, token, readable)?;
             forwarder.listeners.insert(token, listener);
         }
         Ok(forwarder)
@@ -186,14 +116,14 @@ impl Forwarder {
         self.next_token
     }
 
-    fn handle(&mut self, token: u64) {
+    fn handle(&mut self, token: u64, event: epoll::EventFlags) {
         if let Some(listener) = self.listeners.get(&token) {
             match listener.port.protocol {
                 Protocol::Tcp => self.accept(token),
                 Protocol::Udp => self.datagrams_in(token),
             }
         } else if let Some(owner) = self.owner_of.get(&token).copied() {
-            self.pump(owner);
+            self.advance(owner, event);
         } else if self.datagrams.contains_key(&token) {
             self.datagrams_out(token);
         }
@@ -230,65 +160,32 @@ impl Forwarder {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(_) => return Err(client),
         }
-        sockopt::set_tcp_nodelay(&client, true).ok();
-        sockopt::set_tcp_nodelay(&pod, true).ok();
-        let (Ok(up), Ok(down)) = (Direction::new(), Direction::new()) else {
-            return Err(client);
-        };
         let tokens = [self.token(), self.token()];
         let [owner, other] = tokens;
-        let edges = epoll::EventFlags::IN
-            | epoll::EventFlags::OUT
-            | epoll::EventFlags::RDHUP
-            | epoll::EventFlags::ET;
-        let watched = [(owner, &client), (other, &pod)]
-            .into_iter()
-            .all(|(token, end)| {
-                epoll::add(&self.epoll, end, epoll::EventData::new_u64(token), edges).is_ok()
-            });
-        if !watched {
+        if watch(&self.epoll, &client, owner, EDGES).is_err()
+            || watch(&self.epoll, &pod, other, EDGES).is_err()
+        {
             return Err(client);
         }
         self.owner_of.insert(owner, owner);
         self.owner_of.insert(other, owner);
-        let connection = Connection {
-            client,
-            pod,
-            tokens,
-            connected: false,
-            up,
-            down,
-        };
-        self.connections.insert(owner, connection);
+        let stream = Stream::new(client, pod);
+        self.connections
+            .insert(owner, Connection { stream, tokens });
         Ok(())
     }
 
-    fn pump(&mut self, owner: u64) {
+    fn advance(&mut self, owner: u64, event: epoll::EventFlags) {
         let Some(connection) = self.connections.get_mut(&owner) else {
             return;
         };
-        if !connection.connected {
-            match sockopt::socket_error(&connection.pod) {
-                Ok(Ok(())) => match rustix::net::getpeername(&connection.pod) {
-                    Ok(Some(_)) => connection.connected = true,
-                    // Still being connected.
-                    _ => return,
-                },
-                _ => return self.end(owner, true),
+        loop {
+            match connection.stream.advance(event, &mut self.pipes) {
+                Progress::Waits => return,
+                Progress::HasMore => {}
+                Progress::Ended => return self.end(owner, false),
+                Progress::Failed => return self.end(owner, true),
             }
-        }
-        let Connection {
-            client,
-            pod,
-            up,
-            down,
-            ..
-        } = connection;
-        let moved = up.pump(client, pod).and_then(|()| down.pump(pod, client));
-        match moved {
-            Ok(()) if up.closed && down.closed => self.end(owner, false),
-            Ok(()) => {}
-            Err(_) => self.end(owner, true),
         }
     }
 
@@ -298,8 +195,7 @@ impl Forwarder {
                 self.owner_of.remove(&token);
             }
             if abort {
-                reset(&connection.client);
-                reset(&connection.pod);
+                connection.stream.reset();
             }
         }
     }
@@ -344,13 +240,7 @@ impl Forwarder {
         let pod = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None).ok()?;
         connect(&pod, &SocketAddrV4::new(self.target, port)).ok()?;
         let token = self.token();
-        epoll::add(
-            &self.epoll,
-            &pod,
-            epoll::EventData::new_u64(token),
-            epoll::EventFlags::IN,
-        )
-        .ok()?;
+        watch(&self.epoll, &pod, token, epoll::EventFlags::IN).ok()?;
         self.flow_of.insert((listener, client), token);
         self.datagrams.insert(
             token,
@@ -383,9 +273,4 @@ impl Forwarder {
             }
         }
     }
-}
-
-/// Makes the close of a socket a reset instead of an orderly end.
-fn reset(socket: impl AsFd) {
-    sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO)).ok();
 }

@@ -9,3 +9,8 @@ mod netlink;
 pub mod nft;
 pub mod node;
 pub mod route;
+mod stream;
+pub mod uplink;
+
+#[cfg(test)]
+mod tests;

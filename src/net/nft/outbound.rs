@@ -1,6 +1,6 @@
 //! The table `podrun`: what leaves the pod network goes to the node agent, and nothing else does.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::encode::Batch;
 use super::expression::{
@@ -41,6 +41,23 @@ pub struct Networks {
     pub v4: (Ipv4Addr, u8),
     /// IPv6, where the kernel has it.
     pub v6: Option<(Ipv6Addr, u8)>,
+}
+
+impl Networks {
+    /// Whether one of them has the address.
+    pub fn contain(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(v4) => {
+                let (network, bits) = self.v4;
+                let differing = u32::from(network) ^ u32::from(v4);
+                differing.leading_zeros() >= u32::from(bits)
+            }
+            IpAddr::V6(v6) => self.v6.is_some_and(|(network, bits)| {
+                let differing = u128::from(network) ^ u128::from(v6);
+                differing.leading_zeros() >= u32::from(bits)
+            }),
+        }
+    }
 }
 
 /// Where the node agent takes what leaves the pod network.

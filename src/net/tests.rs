@@ -1,0 +1,468 @@
+//! The node's network as a whole, in namespaces of its own: `host` stands for the machine, with
+//! `outside` as the world it is connected to.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket,
+};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, unshare};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
+
+use super::nft::{self, Affinity, Networks, Outbound, ServicePort};
+use super::node::{self, Addresses, PodNetwork, within};
+use super::route::{self, Pair, Requests, Route};
+use super::uplink::{Sockets, Uplink};
+use crate::plan::Protocol;
+
+/// Set in the process that is alone in its namespaces.
+const INSIDE: &str = "PODRUN_TEST_INSIDE";
+
+/// How long an answer is waited for before the test has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const PODS: Networks = Networks {
+    v4: (Ipv4Addr::new(10, 88, 0, 0), 16),
+    v6: Some((Ipv6Addr::new(0xfd00, 0x88, 0, 0, 0, 0, 0, 0), 64)),
+};
+
+const SERVICES: Networks = Networks {
+    v4: (Ipv4Addr::new(10, 96, 0, 0), 16),
+    v6: Some((Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0), 64)),
+};
+
+const GATEWAY: Addresses = addresses(1);
+
+const fn addresses(host: u8) -> Addresses {
+    Addresses {
+        v4: Ipv4Addr::new(10, 88, 0, host),
+        v6: Some(Ipv6Addr::new(0xfd00, 0x88, 0, 0, 0, 0, 0, host as u16)),
+    }
+}
+
+fn each(addresses: Addresses) -> [IpAddr; 2] {
+    [addresses.v4.into(), addresses.v6.unwrap().into()]
+}
+
+/// Runs the test once more, in a process that is alone in new namespaces.
+fn alone_in(namespaces: &[&str], test: &str) {
+    let output = Command::new("unshare")
+        .args(namespaces)
+        .arg("--")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let words = [output.stdout, output.stderr].concat();
+    let words = String::from_utf8_lossy(&words);
+    assert!(output.status.success(), "{words}");
+    assert!(words.contains("1 passed"), "{words}");
+}
+
+fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
+#[test]
+fn pods_services_and_the_outside_are_reached_in_a_user_namespace() {
+    if is_inside() {
+        return the_whole_network();
+    }
+    let test = "net::tests::pods_services_and_the_outside_are_reached_in_a_user_namespace";
+    alone_in(&["--user", "--map-root-user", "--net"], test);
+}
+
+#[test]
+fn pods_services_and_the_outside_are_reached_as_root() {
+    if is_inside() {
+        return the_whole_network();
+    }
+    // An ordinary user has run the same in a namespace of its own.
+    if rustix::process::geteuid().is_root() {
+        let test = "net::tests::pods_services_and_the_outside_are_reached_as_root";
+        alone_in(&["--net"], test);
+    }
+}
+
+fn new_namespace() -> OwnedFd {
+    let made = thread::Builder::new().spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        std::fs::File::open("/proc/thread-self/ns/net").unwrap()
+    });
+    made.unwrap().join().unwrap().into()
+}
+
+struct Net {
+    node: OwnedFd,
+    bridge: u32,
+    outside: OwnedFd,
+    pods: [OwnedFd; 2],
+    sockets: Option<Sockets>,
+}
+
+/// The address of the machine, and of the outside as it sees it.
+const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+const OUTSIDE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+
+const NETWORK: PodNetwork = PodNetwork {
+    gateway: GATEWAY,
+    v4_len: 16,
+    v6_len: 64,
+};
+
+fn connect_outside() -> OwnedFd {
+    let outside = new_namespace();
+    let mut route = Route::open().unwrap();
+    let bridge = Requests::new().bridge("uplink0", route::mac_of(HOST));
+    route.make(bridge).unwrap();
+    let index = route::index_of("uplink0").unwrap();
+    let pair = Pair {
+        host_end: "port",
+        bridge: index,
+        namespace: outside.as_fd(),
+        name: "eth0",
+        mac: route::mac_of(OUTSIDE),
+    };
+    let requests = Requests::new()
+        .up(route::LOOPBACK_INDEX)
+        .pair(pair)
+        .address(index, HOST.into(), 24)
+        .address(index, HOST6.into(), 64);
+    route.make(requests).unwrap();
+    within(outside.as_fd(), || {
+        let index = route::index_of("eth0")?;
+        let requests = Requests::new()
+            .up(index)
+            .address(index, OUTSIDE.into(), 24)
+            .address(index, OUTSIDE6.into(), 64);
+        Route::open()?.make(requests)
+    })
+    .unwrap();
+    outside
+}
+
+fn whole_net() -> Net {
+    let outside = connect_outside();
+    let node = new_namespace();
+    let (bridge, sockets, mut route) = within(node.as_fd(), || {
+        let bridge = node::set_up(&NETWORK)?;
+        let sockets = Sockets::open(true)?;
+        let outbound = Outbound {
+            pods: PODS,
+            services: SERVICES,
+            tcp: sockets.tcp_ports()?,
+            udp: sockets.udp_ports()?,
+        };
+        nft::apply(nft::outbound(&outbound))?;
+        Ok((bridge, sockets, Route::open()?))
+    })
+    .unwrap();
+    let pods = [2, 3].map(|host| {
+        let pod = new_namespace();
+        let own = addresses(host);
+        let uid = format!("{host:08x}-0000-4000-8000-000000000000");
+        node::connect_pod(&mut route, bridge, &uid, pod.as_fd(), own.v4).unwrap();
+        within(pod.as_fd(), || {
+            node::write_setting("net/ipv4/ping_group_range", "0 0")?;
+            node::configure_pod(own, GATEWAY)
+        })
+        .unwrap();
+        pod
+    });
+    Net {
+        node,
+        bridge,
+        outside,
+        pods,
+        sockets: Some(sockets),
+    }
+}
+
+fn the_whole_network() {
+    let mut net = whole_net();
+    let sockets = net.sockets.take().unwrap();
+    let listener = SocketAddr::from((GATEWAY.v4, sockets.tcp_ports().unwrap()[0]));
+    let node = net.node.try_clone().unwrap();
+    let uplink = Uplink::new(node, sockets, vec![PODS, SERVICES]).unwrap();
+    let (lifeline, end) = io::pipe().unwrap();
+    thread::scope(|scope| {
+        // Ends the uplink's thread when a check fails, too.
+        let end = end;
+        let running = scope.spawn(|| uplink.run(lifeline.as_fd()));
+        pods_reach_each_other(&net);
+        services_lead_to_endpoints(&net);
+        the_outside_answers(&net);
+        refusals_arrive(&net, listener);
+        wires_are_found_and_removed(&net);
+        drop(end);
+        running.join().unwrap().unwrap();
+    });
+}
+
+fn listen(namespace: &OwnedFd, address: SocketAddr) -> TcpListener {
+    within(namespace.as_fd(), || TcpListener::bind(address)).unwrap()
+}
+
+fn connect(namespace: &OwnedFd, address: SocketAddr) -> io::Result<TcpStream> {
+    within(namespace.as_fd(), || {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
+    })
+}
+
+fn datagrams(namespace: &OwnedFd, address: SocketAddr) -> UdpSocket {
+    let socket = within(namespace.as_fd(), || UdpSocket::bind(address)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn any(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
+/// A UDP socket that only hears the address it talks to.
+fn talk_to(namespace: &OwnedFd, address: SocketAddr) -> UdpSocket {
+    let socket = datagrams(namespace, any(address));
+    socket.connect(address).unwrap();
+    socket
+}
+
+/// The address that the server sees a connection come from.
+fn seen(namespace: &OwnedFd, to: SocketAddr, server: &TcpListener) -> IpAddr {
+    let stream = connect(namespace, to).unwrap();
+    let (_, from) = server.accept().unwrap();
+    drop(stream);
+    from.ip()
+}
+
+fn pods_reach_each_other(net: &Net) {
+    let [a, b] = &net.pods;
+    for (own, other) in each(addresses(2)).into_iter().zip(each(addresses(3))) {
+        let address = SocketAddr::new(other, 8000);
+        let server = listen(b, address);
+        assert_eq!(seen(a, address, &server), own);
+    }
+    for address in [Ipv4Addr::new(10, 88, 0, 3), GATEWAY.v4] {
+        ping(a, address);
+    }
+}
+
+/// An ICMP echo (RFC 792) by a ping socket: the kernel fills in identifier and checksum.
+fn ping(namespace: &OwnedFd, address: Ipv4Addr) {
+    let request = [8, 0, 0, 0, 0, 0, 0, 1];
+    let answer = within(namespace.as_fd(), || {
+        let icmp = rustix::net::ipproto::ICMP;
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, Some(icmp))?;
+        let timeout = rustix::net::sockopt::Timeout::Recv;
+        rustix::net::sockopt::set_socket_timeout(&socket, timeout, Some(PATIENCE))?;
+        let to = SocketAddr::from((address, 0));
+        rustix::net::sendto(&socket, &request, SendFlags::empty(), &to)?;
+        let mut answer = [0; 8];
+        rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty())?;
+        Ok(answer)
+    })
+    .unwrap();
+    assert_eq!((answer[0], answer[7]), (0, 1), "{address}");
+}
+
+fn service(address: &str, protocol: Protocol, endpoints: &[SocketAddr]) -> ServicePort {
+    let address: SocketAddr = address.parse().unwrap();
+    ServicePort {
+        address: address.ip(),
+        protocol,
+        port: address.port(),
+        endpoints: endpoints.to_vec(),
+        affinity: Affinity::None,
+    }
+}
+
+fn set_services(net: &Net, services: &[ServicePort]) {
+    within(net.node.as_fd(), || nft::apply(nft::services(services))).unwrap();
+}
+
+fn services_lead_to_endpoints(net: &Net) {
+    let [a, b] = &net.pods;
+    let gateways = each(GATEWAY);
+    for (index, name) in ["10.96.0.1:80", "[fd00:96::1]:80"].into_iter().enumerate() {
+        let [own, other] = [2, 3].map(|host| each(addresses(host))[index]);
+        let ends = [SocketAddr::new(own, 8080), SocketAddr::new(other, 8081)];
+        let [at_a, at_b] = [listen(a, ends[0]), listen(b, ends[1])];
+        let to: SocketAddr = name.parse().unwrap();
+        // An endpoint sees the client's own address; a pod that is its own endpoint the gateway's.
+        set_services(net, &[service(name, Protocol::Tcp, &ends[1..])]);
+        assert_eq!(seen(a, to, &at_b), own);
+        set_services(net, &[service(name, Protocol::Tcp, &ends[..1])]);
+        assert_eq!(seen(a, to, &at_a), gateways[index]);
+        // Both have their turn, or with affinity one of them always.
+        let mut both = service(name, Protocol::Tcp, &ends);
+        set_services(net, std::slice::from_ref(&both));
+        let [mut first, mut second] = [0, 0];
+        while first == 0 || second == 0 {
+            let answered = answered_by(a, to, &at_a, &at_b);
+            first += usize::from(answered == 0);
+            second += usize::from(answered == 1);
+            assert!(first + second < 200, "{first} and {second}");
+        }
+        both.affinity = Affinity::ClientIp;
+        set_services(net, &[both]);
+        let first = answered_by(a, to, &at_a, &at_b);
+        for _ in 0..16 {
+            assert_eq!(answered_by(a, to, &at_a, &at_b), first);
+        }
+        let server = datagrams(b, ends[1]);
+        set_services(net, &[service(name, Protocol::Udp, &ends[1..])]);
+        let client = talk_to(a, to);
+        echo(&client, &server);
+    }
+}
+
+/// Which of two servers a connection came to.
+fn answered_by(
+    namespace: &OwnedFd,
+    to: SocketAddr,
+    first: &TcpListener,
+    second: &TcpListener,
+) -> usize {
+    let stream = connect(namespace, to).unwrap();
+    let servers = [first, second];
+    let mut watched =
+        servers.map(|server| rustix::event::PollFd::new(server, rustix::event::PollFlags::IN));
+    rustix::event::poll(&mut watched, None).unwrap();
+    let answered = watched
+        .iter()
+        .position(|one| !one.revents().is_empty())
+        .unwrap();
+    servers[answered].accept().unwrap();
+    drop(stream);
+    answered
+}
+
+fn echo(client: &UdpSocket, server: &UdpSocket) -> SocketAddr {
+    let mut buffer = [0; 16];
+    client.send(b"question").unwrap();
+    let (bytes, from) = server.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer[..bytes], b"question");
+    server.send_to(b"answer", from).unwrap();
+    let bytes = client.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..bytes], b"answer");
+    from
+}
+
+fn the_outside_answers(net: &Net) {
+    let [a, _] = &net.pods;
+    let worlds: [(IpAddr, IpAddr); 2] = [
+        (HOST.into(), OUTSIDE.into()),
+        (HOST6.into(), OUTSIDE6.into()),
+    ];
+    for (host, outside) in worlds {
+        let address = SocketAddr::new(outside, 7000);
+        let server = listen(&net.outside, address);
+        let mut client = connect(a, address).unwrap();
+        let (mut served, from) = server.accept().unwrap();
+        assert_eq!(from.ip(), host);
+        served.set_read_timeout(Some(PATIENCE)).unwrap();
+        // More than the buffers on the way hold, and a half-close after it.
+        let sent = vec![7; 32 << 20];
+        let received = thread::scope(|scope| {
+            let reading = scope.spawn(move || {
+                let mut received = Vec::new();
+                served.read_to_end(&mut received).unwrap();
+                served.write_all(&received).unwrap();
+                received.len()
+            });
+            client.write_all(&sent).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).unwrap();
+            assert!(answer == sent);
+            reading.join().unwrap()
+        });
+        assert_eq!(received, sent.len());
+        let server = datagrams(&net.outside, address);
+        let clients = [talk_to(a, address), talk_to(a, address)];
+        for client in &clients {
+            assert_eq!(echo(client, &server).ip(), host);
+        }
+        // The first flow is still its own.
+        echo(&clients[0], &server);
+    }
+    // The machine's own address is one of the outside.
+    let server = TcpListener::bind((HOST, 0)).unwrap();
+    assert_eq!(seen(a, server.local_addr().unwrap(), &server), HOST);
+}
+
+fn refusals_arrive(net: &Net, uplink: SocketAddr) {
+    let [a, _] = &net.pods;
+    set_services(net, &[service("10.96.0.1:80", Protocol::Tcp, &[])]);
+    // Without endpoints; another port; a Service that is none; ports of the node agent.
+    for refused in [
+        "10.96.0.1:80",
+        "10.96.0.1:81",
+        "[fd00:96::5]:80",
+        "10.88.0.1:80",
+    ] {
+        let error = connect(a, refused.parse().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{refused}");
+    }
+    let error = connect(a, uplink).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    for refused in ["10.96.0.1:80", "[fd00:96::1]:80", "10.88.0.1:80"] {
+        let client = talk_to(a, refused.parse().unwrap());
+        client.send(b"question").unwrap();
+        let error = client.recv(&mut [0; 16]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{refused}");
+    }
+    // Nobody listens there: the connection that was accepted for it breaks.
+    let outcome = connect(a, (OUTSIDE, 7999).into())
+        .and_then(|mut stream| stream.read(&mut [0; 16]))
+        .unwrap_err();
+    assert!(
+        matches!(
+            outcome.kind(),
+            ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused
+        ),
+        "{outcome}"
+    );
+    // A reset arrives as one.
+    let server = listen(&net.outside, (OUTSIDE, 7001).into());
+    let mut client = connect(a, (OUTSIDE, 7001).into()).unwrap();
+    let (served, _) = server.accept().unwrap();
+    super::stream::reset(&served);
+    drop(served);
+    let error = client.read(&mut [0; 16]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+fn wires_are_found_and_removed(net: &Net) {
+    let [a, b] = &net.pods;
+    let names = within(net.node.as_fd(), || {
+        assert_eq!(node::set_up(&NETWORK)?, net.bridge);
+        let mut route = Route::open()?;
+        let links = route.links()?;
+        let ports = |links: &[route::Link]| -> Vec<String> {
+            let ports = links.iter().filter(|link| link.bridge == Some(net.bridge));
+            ports.map(|link| link.name.clone()).collect()
+        };
+        let all = ports(&links);
+        let first = links.iter().find(|link| link.name == all[0]).unwrap();
+        route.make(Requests::new().delete(first.index))?;
+        assert_eq!(ports(&route.links()?), all[1..]);
+        Ok(all)
+    })
+    .unwrap();
+    assert_eq!(names, ["p00000002000040", "p00000003000040"]);
+    let gone = within(a.as_fd(), || route::index_of("eth0")).unwrap_err();
+    assert_eq!(gone.raw_os_error(), Some(libc::ENODEV));
+    within(b.as_fd(), || route::index_of("eth0")).unwrap();
+}
