@@ -45,6 +45,14 @@ pub(super) fn answers(socket: &Socket, last: u32) -> io::Result<()> {
     }
 }
 
+/// Throws away what was left unread of earlier answers.
+pub(super) fn forget(socket: &Socket) {
+    let mut answer = Vec::with_capacity(ANSWER);
+    while socket.recv(&mut answer, libc::MSG_DONTWAIT).is_ok() {
+        answer.clear();
+    }
+}
+
 /// The sequence number of an `NLMSG_ERROR` and its negative error number, 0 for success.
 fn read(answer: &[u8]) -> Option<(u32, i32)> {
     let sequence = answer.get(8..)?.first_chunk()?;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 
-use super::nft::{self, Affinity, Networks, Outbound, ServicePort};
+use super::nft::{self, Affinity, Networks, Outbound, Rules, ServicePort};
 use super::node::{self, Addresses, PodNetwork, within};
 use super::route::{self, Pair, Requests, Route};
 use super::uplink::{Sockets, Uplink};
@@ -100,6 +100,7 @@ fn new_namespace() -> OwnedFd {
 struct Net {
     node: OwnedFd,
     bridge: u32,
+    rules: Rules,
     outside: OwnedFd,
     pods: [OwnedFd; 2],
     sockets: Option<Sockets>,
@@ -151,7 +152,7 @@ fn connect_outside() -> OwnedFd {
 fn whole_net() -> Net {
     let outside = connect_outside();
     let node = new_namespace();
-    let (bridge, sockets, mut route) = within(node.as_fd(), || {
+    let (bridge, sockets, mut route, rules) = within(node.as_fd(), || {
         let bridge = node::set_up(&NETWORK)?;
         let sockets = Sockets::open(true)?;
         let outbound = Outbound {
@@ -160,8 +161,9 @@ fn whole_net() -> Net {
             tcp: sockets.tcp_ports()?,
             udp: sockets.udp_ports()?,
         };
-        nft::apply(nft::outbound(&outbound))?;
-        Ok((bridge, sockets, Route::open()?))
+        let rules = Rules::open()?;
+        rules.apply(nft::outbound(&outbound))?;
+        Ok((bridge, sockets, Route::open()?, rules))
     })
     .unwrap();
     let pods = [2, 3].map(|host| {
@@ -179,6 +181,7 @@ fn whole_net() -> Net {
     Net {
         node,
         bridge,
+        rules,
         outside,
         pods,
         sockets: Some(sockets),
@@ -288,7 +291,7 @@ fn service(address: &str, protocol: Protocol, endpoints: &[SocketAddr]) -> Servi
 }
 
 fn set_services(net: &Net, services: &[ServicePort]) {
-    within(net.node.as_fd(), || nft::apply(nft::services(services))).unwrap();
+    net.rules.apply(nft::services(services)).unwrap();
 }
 
 fn services_lead_to_endpoints(net: &Net) {

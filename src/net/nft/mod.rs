@@ -9,7 +9,7 @@ mod services;
 
 use std::io;
 
-use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 
 use crate::net::netlink;
 
@@ -48,20 +48,37 @@ struct Base {
     accept: bool,
 }
 
-/// Makes the changes of a batch in this thread's network namespace, all at once or none.
-///
-/// # Errors
-/// The kernel's answer to the first change it did not take; EMSGSIZE for a batch that is larger
-/// than a socket's send buffer may be (twice `net.core.wmem_max`, 400 KiB by default);
-/// EPROTONOSUPPORT or EOPNOTSUPP where the kernel lacks `nf_tables`.
-pub fn apply(batch: Batch) -> io::Result<()> {
-    let (bytes, answered) = batch.finish();
-    let socket = netlink::open(NETLINK_NETFILTER)?;
-    // A datagram must fit the buffer as a whole; the kernel gives what its limit allows.
-    let room = bytes.len().saturating_add(4096);
-    rustix::net::sockopt::set_socket_send_buffer_size(&socket, room)?;
-    socket.send(&bytes, 0)?;
-    netlink::answers(&socket, answered)
+/// The rules of the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct Rules(Socket);
+
+impl Rules {
+    /// A socket of this thread's network namespace. To be kept: when it is closed the kernel waits
+    /// until what it replaced is gone, which takes ten milliseconds and more
+    /// (`nft_rcv_nl_event`).
+    ///
+    /// # Errors
+    /// As `socket(2)` and `bind(2)`; EPROTONOSUPPORT where the kernel lacks nfnetlink.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self(netlink::open(NETLINK_NETFILTER)?))
+    }
+
+    /// Makes the changes of a batch, all at once or none.
+    ///
+    /// # Errors
+    /// The kernel's answer to the first change it did not take; EMSGSIZE for a batch that is larger
+    /// than a socket's send buffer may be (twice `net.core.wmem_max`, 400 KiB by default);
+    /// EOPNOTSUPP where the kernel lacks `nf_tables`.
+    pub fn apply(&self, batch: Batch) -> io::Result<()> {
+        let (bytes, answered) = batch.finish();
+        // A datagram must fit the buffer as a whole; the kernel gives what its limit allows.
+        let room = bytes.len().saturating_add(4096);
+        rustix::net::sockopt::set_socket_send_buffer_size(&self.0, room)?;
+        // The messages of each batch are counted from one.
+        netlink::forget(&self.0);
+        self.0.send(&bytes, 0)?;
+        netlink::answers(&self.0, answered)
+    }
 }
 
 /// A table in the making: it replaces the one of its name.
