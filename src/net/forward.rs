@@ -17,7 +17,7 @@ use rustix::net::{
     sendto, socket_with,
 };
 
-use crate::net::stream::{EDGES, Pipes, Progress, Stream, reset, watch};
+use crate::net::stream::{EDGES, Pipes, Progress, Stream, block_broken_pipe, reset, watch};
 use crate::plan::{Protocol, PublishedPort};
 
 /// The most connections or datagram flows at once; more are reset or dropped.
@@ -42,6 +42,7 @@ pub struct Listener {
 /// # Errors
 /// As `epoll_create1(2)` and `epoll_wait(2)`; errors of single connections end those only.
 pub fn run(listeners: Vec<Listener>, target: Ipv4Addr, lifeline: BorrowedFd<'_>) -> io::Result<()> {
+    block_broken_pipe()?;
     let mut forwarder = Forwarder::new(listeners, target, lifeline)?;
     let mut events = Vec::with_capacity(64);
     loop {

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{Shutdown, getpeername, shutdown, sockopt};
@@ -192,6 +193,17 @@ impl Stream {
         reset(&self.accepted);
         reset(&self.made);
     }
+}
+
+/// Keeps SIGPIPE from this thread: `splice(2)` to a connection that the other side has reset sends
+/// it, and knows no flag against it. The error says it as well.
+///
+/// # Errors
+/// As `pthread_sigmask(3)`.
+pub(super) fn block_broken_pipe() -> io::Result<()> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGPIPE);
+    Ok(signals.thread_block()?)
 }
 
 /// Makes the close of a socket a reset instead of an orderly end.

@@ -150,3 +150,33 @@ fn a_port_where_nothing_listens_in_the_pod_refuses() {
         }
     });
 }
+
+#[test]
+fn a_client_that_leaves_without_reading_breaks_its_own_connection_only() {
+    let podrun = Podrun::new();
+    let port = free_port();
+    let ports = json!({ "ports": [{ "containerPort": 8000, "hostPort": port }] });
+    podrun
+        .up(&lasting(
+            "echo",
+            &[container_with("a", &["tcp-echo", "8000"], &ports)],
+        ))
+        .ok();
+    podrun.wait_for_log("echo", "a", "listening");
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        while stream.write(&[7; 4096]).is_ok() {}
+        stream.shutdown(Shutdown::Write).unwrap();
+        stream.set_nonblocking(false).unwrap();
+        // All is said, and what comes back is refused while more is on its way: the kernel calls it
+        // a broken pipe and sends the signal of that name.
+        stream.read_exact(&mut vec![0; 1 << 20]).unwrap();
+    }
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(b"still there").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "still there");
+}

@@ -31,7 +31,7 @@ use rustix::time::{
 };
 
 use crate::net::nft::Networks;
-use crate::net::stream::watch;
+use crate::net::stream::{block_broken_pipe, watch};
 use datagrams::Datagrams;
 pub use sockets::Sockets;
 use streams::Streams;
@@ -109,7 +109,8 @@ impl Token {
 
 /// The node agent's side of what leaves the pod network. It belongs to a thread in the host's
 /// network namespace: its own, with [`Uplink::run`], so that a large transfer delays nobody's
-/// names; or one that watches [`Uplink::fd`] and calls [`Uplink::ready`].
+/// names; or one that watches [`Uplink::fd`], calls [`Uplink::ready`] and ignores SIGPIPE, as
+/// Rust's programs do.
 #[derive(Debug)]
 pub struct Uplink {
     epoll: OwnedFd,
@@ -166,6 +167,7 @@ impl Uplink {
     /// # Errors
     /// As [`Uplink::ready`].
     pub fn run(mut self, lifeline: BorrowedFd<'_>) -> io::Result<()> {
+        block_broken_pipe()?;
         watch(&self.epoll, lifeline, Token::Stop.number(), EventFlags::IN)?;
         while self.turn(None)? {}
         Ok(())
