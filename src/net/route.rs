@@ -31,6 +31,10 @@ pub const LOOPBACK_INDEX: u32 = 1;
 /// Bytes of an interface's name without its end (`IFNAMSIZ` of `if.h`).
 const MAX_NAME: usize = 15;
 
+/// Queues of a pair's end. The kernel would make one for each processor, which costs time and
+/// memory; without XDP they carry nothing.
+const QUEUES: u32 = 1;
+
 /// A hardware address.
 pub type Mac = [u8; 6];
 
@@ -119,11 +123,15 @@ impl Requests {
             LinkAttribute::IfName(pair.name.to_owned()),
             LinkAttribute::Address(pair.mac.to_vec()),
             LinkAttribute::NetNsFd(pair.namespace.as_raw_fd()),
+            LinkAttribute::NumTxQueues(QUEUES),
+            LinkAttribute::NumRxQueues(QUEUES),
         ];
         let mut here = up(0);
         here.attributes = vec![
             LinkAttribute::IfName(pair.host_end.to_owned()),
             LinkAttribute::Controller(pair.bridge),
+            LinkAttribute::NumTxQueues(QUEUES),
+            LinkAttribute::NumRxQueues(QUEUES),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::Veth),
                 LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(there))),
