@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 use super::nft::{self, Affinity, Networks, Outbound, Rules, ServicePort};
 use super::node::{self, Addresses, PodNetwork, within};
 use super::route::{self, Pair, Requests, Route};
-use super::uplink::{Sockets, Uplink};
+use super::uplink::{OutsideServices, Sockets, Uplink};
 use crate::plan::Protocol;
 
 /// Set in the process that is alone in its namespaces.
@@ -101,6 +101,8 @@ struct Net {
     node: OwnedFd,
     bridge: u32,
     rules: Rules,
+    outbound: Outbound,
+    elsewhere: OutsideServices,
     outside: OwnedFd,
     pods: [OwnedFd; 2],
     sockets: Option<Sockets>,
@@ -152,7 +154,7 @@ fn connect_outside() -> OwnedFd {
 fn whole_net() -> Net {
     let outside = connect_outside();
     let node = new_namespace();
-    let (bridge, sockets, mut route, rules) = within(node.as_fd(), || {
+    let (bridge, sockets, mut route, rules, outbound) = within(node.as_fd(), || {
         let bridge = node::set_up(&NETWORK)?;
         let sockets = Sockets::open(true)?;
         let outbound = Outbound {
@@ -163,7 +165,7 @@ fn whole_net() -> Net {
         };
         let rules = Rules::open()?;
         rules.apply(nft::outbound(&outbound))?;
-        Ok((bridge, sockets, Route::open()?, rules))
+        Ok((bridge, sockets, Route::open()?, rules, outbound))
     })
     .unwrap();
     let pods = [2, 3].map(|host| {
@@ -182,6 +184,8 @@ fn whole_net() -> Net {
         node,
         bridge,
         rules,
+        outbound,
+        elsewhere: OutsideServices::default(),
         outside,
         pods,
         sockets: Some(sockets),
@@ -193,7 +197,7 @@ fn the_whole_network() {
     let sockets = net.sockets.take().unwrap();
     let listener = SocketAddr::from((GATEWAY.v4, sockets.tcp_ports().unwrap()[0]));
     let node = net.node.try_clone().unwrap();
-    let uplink = Uplink::new(node, sockets, vec![PODS, SERVICES]).unwrap();
+    let uplink = Uplink::new(node, sockets, vec![PODS, SERVICES], net.elsewhere.clone()).unwrap();
     let (lifeline, end) = io::pipe().unwrap();
     thread::scope(|scope| {
         // Ends the uplink's thread when a check fails, too.
@@ -291,7 +295,9 @@ fn service(address: &str, protocol: Protocol, endpoints: &[SocketAddr]) -> Servi
 }
 
 fn set_services(net: &Net, services: &[ServicePort]) {
-    net.rules.apply(nft::services(services)).unwrap();
+    net.elsewhere.set(services, &PODS);
+    let batch = nft::services(services, &net.outbound);
+    net.rules.apply(batch).unwrap();
 }
 
 fn services_lead_to_endpoints(net: &Net) {
@@ -399,6 +405,19 @@ fn the_outside_answers(net: &Net) {
         }
         // The first flow is still its own.
         echo(&clients[0], &server);
+    }
+    // A Service may lead there.
+    for (name, outside) in [
+        ("10.96.0.1:80", OUTSIDE.into()),
+        ("[fd00:96::1]:80", OUTSIDE6.into()),
+    ] {
+        let end = SocketAddr::new(outside, 7002);
+        let ports = [Protocol::Tcp, Protocol::Udp].map(|protocol| service(name, protocol, &[end]));
+        set_services(net, &ports);
+        let server = listen(&net.outside, end);
+        seen(a, name.parse().unwrap(), &server);
+        let server = datagrams(&net.outside, end);
+        echo(&talk_to(a, name.parse().unwrap()), &server);
     }
     // The machine's own address is one of the outside.
     let server = TcpListener::bind((HOST, 0)).unwrap();

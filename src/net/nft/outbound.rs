@@ -14,7 +14,7 @@ use crate::net::node::{BRIDGE, MARK};
 const TABLE: &str = "podrun";
 
 /// `NF_IP_PRI_MANGLE`: before addresses are translated.
-const MANGLE: i32 = -150;
+pub(super) const MANGLE: i32 = -150;
 
 /// After `NF_IP_PRI_NAT_DST`, where Services are.
 const AFTER_SERVICES: i32 = -90;
@@ -186,6 +186,9 @@ fn refuse_unserved(table: &mut Table, outbound: &Outbound) {
         accept: true,
     };
     table.base_chain(chain, base);
+    // The agent has it already.
+    let rule = Rule::new().mark_is(MARK).verdict(Verdict::Accept);
+    table.rule(chain, &rule);
     for prefix in &prefixes(outbound.services) {
         table.rule(chain, &is_within(prefix).protocol_is(TCP).reset());
         table.rule(chain, &is_within(prefix).unreachable());

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  10.96.0.7 . tcp . 80 ─map v4─▶ chain s3 ─numgen or jhash─▶ 10.88.0.5 . 8080
+//!  10.96.0.8 . tcp . 80 ─set outside4─▶ the node agent, which connects to 192.0.2.7 . 80
 //! ```
 
 use std::collections::BTreeMap;
@@ -12,7 +13,9 @@ use super::expression::{
     DESTINATION_PORT, Field, Meta, OWN_SET, OwnSet, Rule, V4_DESTINATION, V4_SOURCE,
     V6_DESTINATION, V6_SOURCE, Verdict, value,
 };
+use super::outbound::{MANGLE, Networks, Outbound};
 use super::{Base, Hook, IPV4, IPV6, TCP, Table, UDP};
+use crate::net::node::MARK;
 use crate::plan::Protocol;
 
 const TABLE: &str = "podrun-services";
@@ -58,10 +61,35 @@ pub struct ServicePort {
     pub protocol: Protocol,
     /// The port at that address.
     pub port: u16,
-    /// The ready endpoints; those of the other address family are not used.
+    /// The ready endpoints; those of the other address family are not used, and those outside the
+    /// pod network only when none is in it.
     pub endpoints: Vec<SocketAddr>,
     /// How one of them is chosen.
     pub affinity: Affinity,
+}
+
+impl ServicePort {
+    /// The endpoints that the pod network has.
+    fn pods(&self, pods: &Networks) -> Vec<SocketAddr> {
+        let of_family = self.of_family();
+        of_family
+            .filter(|endpoint| pods.contain(endpoint.ip()))
+            .collect()
+    }
+
+    /// The endpoints that the node agent connects to, when the pod network has none.
+    pub fn outside(&self, pods: &Networks) -> Vec<SocketAddr> {
+        if self.pods(pods).is_empty() {
+            self.of_family().collect()
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn of_family(&self) -> impl Iterator<Item = SocketAddr> {
+        let endpoints = self.endpoints.iter().copied();
+        endpoints.filter(|endpoint| endpoint.is_ipv4() == self.address.is_ipv4())
+    }
 }
 
 /// What differs between IPv4 and IPv6.
@@ -75,6 +103,7 @@ struct Family {
     address_type: u32,
     map: &'static str,
     hairpins: &'static str,
+    outside: &'static str,
 }
 
 const FAMILIES: [Family; 2] = [
@@ -86,6 +115,7 @@ const FAMILIES: [Family; 2] = [
         address_type: V4_ADDRESS,
         map: "v4",
         hairpins: "hairpins4",
+        outside: "outside4",
     },
     Family {
         number: IPV6,
@@ -95,12 +125,20 @@ const FAMILIES: [Family; 2] = [
         address_type: V6_ADDRESS,
         map: "v6",
         hairpins: "hairpins6",
+        outside: "outside6",
     },
 ];
 
 impl Family {
     fn has(&self, address: IpAddr) -> bool {
         address.is_ipv4() == (self.number == IPV4)
+    }
+
+    /// Loads the packet's destination, protocol and port, as the keys of maps have them.
+    fn load_port(&self, rule: Rule) -> Rule {
+        rule.load(self.destination, 0)
+            .load_meta(Meta::Protocol, self.registers)
+            .load(DESTINATION_PORT, self.registers.saturating_add(1))
     }
 
     /// Bytes of an address.
@@ -111,8 +149,15 @@ impl Family {
 
 /// The whole table anew, for these ports and no others. A port without endpoints is left out; of
 /// two with the same address, protocol and port the first counts.
-pub fn services(ports: &[ServicePort]) -> Batch {
+pub fn services(ports: &[ServicePort], outbound: &Outbound) -> Batch {
     let mut table = Table::replace(TABLE);
+    let datagrams = Base {
+        kind: "filter",
+        hook: Hook::Prerouting,
+        priority: MANGLE,
+        accept: true,
+    };
+    table.base_chain("datagrams", datagrams);
     table.base_chain("services", nat(Hook::Prerouting, BEFORE_ROUTING));
     table.base_chain("hairpins", nat(Hook::Postrouting, AFTER_ROUTING));
     let mut chosen = BTreeMap::new();
@@ -126,28 +171,32 @@ pub fn services(ports: &[ServicePort]) -> Batch {
             .or_insert(port);
     }
     let mut next = 0;
-    for family in &FAMILIES {
+    let agents = outbound.tcp.into_iter().zip(outbound.udp);
+    for (family, (tcp, udp)) in FAMILIES.iter().zip(agents) {
         let mut verdicts = Vec::new();
+        let mut outside = Vec::new();
         let mut hairpins = BTreeMap::new();
         table.set(family.map, 0, &map_of_ports(family));
+        table.set(family.outside, 0, &set_of_ports(family));
         table.set(family.hairpins, 0, &pairs(family));
         for ((address, protocol, number), port) in &chosen {
-            let endpoints: Vec<SocketAddr> = port
-                .endpoints
-                .iter()
-                .filter(|endpoint| family.has(endpoint.ip()))
-                .copied()
-                .collect();
-            if !family.has(*address) || endpoints.is_empty() {
+            if !family.has(*address) {
+                continue;
+            }
+            let mut key = octets(*address);
+            key.extend_from_slice(&[*protocol, 0, 0, 0]);
+            key.extend(padded_port(*number));
+            if !port.outside(&outbound.pods).is_empty() {
+                outside.push(element(&key, None));
+            }
+            let endpoints = port.pods(&outbound.pods);
+            if endpoints.is_empty() {
                 continue;
             }
             next = u32::saturating_add(next, 1);
             let chain = format!("s{next}");
             table.chain(&chain);
             table.choose(family, &chain, next, port.affinity, &endpoints);
-            let mut key = octets(*address);
-            key.extend_from_slice(&[*protocol, 0, 0, 0]);
-            key.extend(padded_port(*number));
             verdicts.push(element(&key, Some(&Verdict::Goto(&chain).data())));
             for endpoint in endpoints {
                 let pair = [octets(endpoint.ip()), octets(endpoint.ip())].concat();
@@ -155,22 +204,32 @@ pub fn services(ports: &[ServicePort]) -> Batch {
             }
         }
         table.elements(family.map, 0, &verdicts);
+        table.elements(family.outside, 0, &outside);
         let hairpins: Vec<Attributes> = hairpins.into_values().collect();
         table.elements(family.hairpins, 0, &hairpins);
-        let registers = family.registers;
-        let rule = Rule::new()
-            .family_is(family.number)
-            .load(family.destination, 0)
-            .load_meta(Meta::Protocol, registers)
-            .load(DESTINATION_PORT, registers.saturating_add(1))
-            .verdict_of(family.map);
+        let rule = Rule::new().protocol_is(UDP).family_is(family.number);
+        let rule = family
+            .load_port(rule)
+            .found_in(family.outside)
+            .hand_over(family.number, udp)
+            .set_mark(MARK)
+            .verdict(Verdict::Accept);
+        table.rule("datagrams", &rule);
+        let rule = Rule::new().protocol_is(TCP).family_is(family.number);
+        let rule = family
+            .load_port(rule)
+            .found_in(family.outside)
+            .redirect(tcp);
+        table.rule("services", &rule);
+        let rule = Rule::new().family_is(family.number);
+        let rule = family.load_port(rule).verdict_of(family.map);
         table.rule("services", &rule);
         // A pod that is its own endpoint would get packets from itself; so they come from the
         // gateway.
         let rule = Rule::new()
             .family_is(family.number)
             .load(family.source, 0)
-            .load(family.destination, registers)
+            .load(family.destination, family.registers)
             .found_in(family.hairpins)
             .masquerade();
         table.rule("hairpins", &rule);
@@ -203,6 +262,14 @@ fn map_of_ports(family: &Family) -> Shape {
             family.bytes().saturating_add(8),
         ),
         data: Some((VERDICTS, 0)),
+    }
+}
+
+fn set_of_ports(family: &Family) -> Shape {
+    Shape {
+        flags: 0,
+        data: None,
+        ..map_of_ports(family)
     }
 }
 

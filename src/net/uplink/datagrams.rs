@@ -18,6 +18,7 @@ use super::sockets::{self, Pair};
 use super::{Family, Reach, Token};
 use crate::net::node::within;
 use crate::net::stream::watch;
+use crate::plan::Protocol;
 
 /// Datagrams taken from one socket before others have their turn.
 const TURN: usize = 64;
@@ -34,7 +35,7 @@ const DNS_SILENCE: Duration = Duration::from_secs(10);
 /// The resolver's port.
 const DNS: u16 = 53;
 
-/// A pod's address and the outside's.
+/// A pod's address and the outside's as the pod knows it.
 type Ends = (SocketAddr, SocketAddr);
 
 #[derive(Debug)]
@@ -132,10 +133,9 @@ impl Datagrams {
         if let Some(number) = self.number_of.get(&ends) {
             return Some(*number);
         }
-        let (_, outside) = ends;
-        if !self.reach.allows(outside) {
-            return None;
-        }
+        let (pod, outside) = ends;
+        let reach = &self.reach;
+        let destination = reach.destination(Protocol::Udp, outside, pod.ip())?;
         if self.flows.len() >= self.most {
             let oldest = self.flows.iter().min_by_key(|(_, flow)| flow.last);
             let oldest = *oldest?.0;
@@ -147,7 +147,7 @@ impl Datagrams {
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(domain, SocketType::DGRAM, flags, None).ok()?;
-        connect(&socket, &outside).ok()?;
+        connect(&socket, &destination).ok()?;
         self.last = self.last.wrapping_add(1);
         let token = Token::Flow(self.last).number();
         watch(epoll, &socket, token, EventFlags::IN).ok()?;

@@ -12,6 +12,7 @@
 //! nor by one that means it; its other addresses are, as from any machine in its network.
 
 mod datagrams;
+mod outside;
 mod sockets;
 mod streams;
 
@@ -32,7 +33,9 @@ use rustix::time::{
 
 use crate::net::nft::Networks;
 use crate::net::stream::{block_broken_pipe, watch};
+use crate::plan::Protocol;
 use datagrams::Datagrams;
+pub use outside::OutsideServices;
 pub use sockets::Sockets;
 use streams::Streams;
 
@@ -129,7 +132,12 @@ impl Uplink {
     ///
     /// # Errors
     /// As `epoll_create1(2)`, `epoll_ctl(2)`, `eventfd(2)` and `timerfd_create(2)`.
-    pub fn new(node: OwnedFd, sockets: Sockets, inside: Vec<Networks>) -> io::Result<Self> {
+    pub fn new(
+        node: OwnedFd,
+        sockets: Sockets,
+        inside: Vec<Networks>,
+        services: OutsideServices,
+    ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
@@ -138,7 +146,7 @@ impl Uplink {
         watch(&epoll, &timer, Token::Sweep.number(), EventFlags::IN)?;
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let most = usize::try_from(limit / DESCRIPTORS).map_or(MOST, |most| most.min(MOST));
-        let reach = Reach { inside };
+        let reach = Reach { inside, services };
         Ok(Self {
             streams: Streams::new(&epoll, sockets.tcp, reach.clone(), most)?,
             datagrams: Datagrams::new(&epoll, sockets.udp, node, reach, most)?,
@@ -255,9 +263,22 @@ fn drained(counter: &OwnedFd) -> bool {
 struct Reach {
     /// Networks that are not outside.
     inside: Vec<Networks>,
+    /// Addresses in them that stand for one outside.
+    services: OutsideServices,
 }
 
 impl Reach {
+    /// Where the connection of a client goes, if it may go there.
+    fn destination(
+        &self,
+        protocol: Protocol,
+        address: SocketAddr,
+        client: IpAddr,
+    ) -> Option<SocketAddr> {
+        let destination = self.services.endpoint(protocol, address, client);
+        self.allows(destination).then_some(destination)
+    }
+
     /// Whether a pod may be connected there: not to the host's loopback, nor to an address that the
     /// kernel takes for it, nor to where the rules would not have sent it here.
     fn allows(&self, destination: SocketAddr) -> bool {
@@ -302,6 +323,7 @@ mod tests {
                 v4: (Ipv4Addr::new(10, 88, 0, 0), 16),
                 v6: Some(("fd00:88::".parse().unwrap(), 64)),
             }],
+            services: OutsideServices::default(),
         };
         for refused in [
             "127.0.0.1:80",

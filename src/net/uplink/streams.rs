@@ -9,12 +9,13 @@ use std::time::Duration;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, accept_with, connect, socket_with, sockopt,
+    AddressFamily, SocketFlags, SocketType, accept_with, connect, getpeername, socket_with, sockopt,
 };
 
 use super::sockets::Pair;
 use super::{Family, Reach, Token};
 use crate::net::stream::{EDGES, Pipes, Progress, Stream, reset, watch};
+use crate::plan::Protocol;
 
 /// Connections accepted before others have their turn.
 const TURN: usize = 64;
@@ -78,12 +79,15 @@ impl Streams {
 
     /// Begins the connection to where the pod meant to connect, or resets the pod's.
     fn carry_on(&mut self, epoll: &OwnedFd, family: Family, accepted: OwnedFd) {
-        let made = match destination_of(family, &accepted) {
-            Ok(destination) if self.has_room() && self.reach.allows(destination) => {
-                begin(destination)
-            }
-            _ => Err(Errno::CONNREFUSED),
-        };
+        let destination = destination_of(family, &accepted)
+            .ok()
+            .filter(|_| self.has_room())
+            .and_then(|address| {
+                let client = SocketAddr::try_from(getpeername(&accepted).ok()??).ok()?;
+                let reach = &self.reach;
+                reach.destination(Protocol::Tcp, address, client.ip())
+            });
+        let made = destination.ok_or(Errno::CONNREFUSED).and_then(begin);
         let Ok(made) = made else {
             reset(accepted);
             return;
