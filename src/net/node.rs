@@ -28,6 +28,9 @@ const POD_INTERFACE: &str = "eth0";
 /// The mark of datagrams that the node agent takes, whatever their address.
 pub const MARK: u32 = 1;
 
+/// The mark of the node agent's answers to pings.
+pub const ANSWER_MARK: u32 = 2;
+
 /// The routing table that delivers marked datagrams: any number but those of `rtnetlink(7)`.
 const MARKED_TABLE: u8 = 100;
 

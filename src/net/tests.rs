@@ -193,6 +193,8 @@ fn whole_net() -> Net {
 }
 
 fn the_whole_network() {
+    // Of the host, as distributions set it.
+    node::write_setting("net/ipv4/ping_group_range", "0 0").unwrap();
     let mut net = whole_net();
     let sockets = net.sockets.take().unwrap();
     let listener = SocketAddr::from((GATEWAY.v4, sockets.tcp_ports().unwrap()[0]));
@@ -260,27 +262,39 @@ fn pods_reach_each_other(net: &Net) {
         let server = listen(b, address);
         assert_eq!(seen(a, address, &server), own);
     }
-    for address in [Ipv4Addr::new(10, 88, 0, 3), GATEWAY.v4] {
-        ping(a, address);
+    for address in each(addresses(3)).into_iter().chain(each(GATEWAY)) {
+        ping(a, address).unwrap();
     }
 }
 
 /// An ICMP echo (RFC 792) by a ping socket: the kernel fills in identifier and checksum.
-fn ping(namespace: &OwnedFd, address: Ipv4Addr) {
-    let request = [8, 0, 0, 0, 0, 0, 0, 1];
-    let answer = within(namespace.as_fd(), || {
-        let icmp = rustix::net::ipproto::ICMP;
-        let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, Some(icmp))?;
+fn ping(namespace: &OwnedFd, address: IpAddr) -> io::Result<()> {
+    let (domain, protocol, kinds) = match address {
+        IpAddr::V4(_) => (AddressFamily::INET, rustix::net::ipproto::ICMP, [8, 0]),
+        IpAddr::V6(_) => (
+            AddressFamily::INET6,
+            rustix::net::ipproto::ICMPV6,
+            [128, 129],
+        ),
+    };
+    let request = [kinds[0], 0, 0, 0, 0, 0, 0, 1, 7];
+    let (answer, from) = within(namespace.as_fd(), || {
+        let socket = rustix::net::socket(domain, SocketType::DGRAM, Some(protocol))?;
         let timeout = rustix::net::sockopt::Timeout::Recv;
         rustix::net::sockopt::set_socket_timeout(&socket, timeout, Some(PATIENCE))?;
-        let to = SocketAddr::from((address, 0));
-        rustix::net::sendto(&socket, &request, SendFlags::empty(), &to)?;
-        let mut answer = [0; 8];
-        rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty())?;
-        Ok(answer)
-    })
-    .unwrap();
-    assert_eq!((answer[0], answer[7]), (0, 1), "{address}");
+        rustix::net::connect(&socket, &SocketAddr::new(address, 0))?;
+        rustix::net::send(&socket, &request, SendFlags::empty())?;
+        let mut answer = [0; 9];
+        let (_, _, from) = rustix::net::recvfrom(&socket, &mut answer[..], RecvFlags::empty())?;
+        Ok((answer, SocketAddr::try_from(from.unwrap())?))
+    })?;
+    assert_eq!(
+        (answer[0], answer[7], answer[8]),
+        (kinds[1], 1, 7),
+        "{address}"
+    );
+    assert_eq!(from.ip(), address);
+    Ok(())
 }
 
 fn service(address: &str, protocol: Protocol, endpoints: &[SocketAddr]) -> ServicePort {
@@ -403,6 +417,7 @@ fn the_outside_answers(net: &Net) {
         for client in &clients {
             assert_eq!(echo(client, &server).ip(), host);
         }
+        ping(a, outside).unwrap();
         // The first flow is still its own.
         echo(&clients[0], &server);
     }

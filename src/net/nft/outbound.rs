@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::encode::Batch;
 use super::expression::{
-    DESTINATION_PORT, Field, ICMP_TYPE, Meta, Rule, Tracked, V4_DESTINATION, V6_DESTINATION,
-    Verdict,
+    DESTINATION_PORT, Field, ICMP_TYPE, Meta, Rule, Tracked, V4_DESTINATION, V4_SOURCE,
+    V6_DESTINATION, V6_SOURCE, Verdict,
 };
 use super::{Base, Hook, ICMP, ICMPV6, IPV4, IPV6, TCP, Table, UDP};
-use crate::net::node::{BRIDGE, MARK};
+use crate::net::node::{ANSWER_MARK, BRIDGE, MARK};
 
 /// The table's name.
 const TABLE: &str = "podrun";
@@ -103,7 +103,7 @@ pub fn outbound(outbound: &Outbound) -> Batch {
     streams(&mut table, outbound);
     refuse_unserved(&mut table, outbound);
     guard_agent(&mut table);
-    keep_inside(&mut table);
+    keep_inside(&mut table, outbound);
     table.batch
 }
 
@@ -131,7 +131,10 @@ fn multicast() -> Vec<u8> {
     Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0).octets().to_vec()
 }
 
-/// Chain `datagrams`: UDP to the outside.
+/// Echo requests and answers: of ICMP (RFC 792) and its like for IPv6 (RFC 4443).
+const ECHOES: [(u8, u8, u8, u8); 2] = [(IPV4, ICMP, 8, 0), (IPV6, ICMPV6, 128, 129)];
+
+/// Chain `datagrams`: UDP and echo requests to the outside.
 fn datagrams(table: &mut Table, outbound: &Outbound) {
     let chain = "datagrams";
     let base = Base {
@@ -150,6 +153,17 @@ fn datagrams(table: &mut Table, outbound: &Outbound) {
             .hand_over(family, port)
             .set_mark(MARK)
             .verdict(Verdict::Accept);
+        table.rule(chain, &rule);
+    }
+    for (family, protocol, request, _) in ECHOES {
+        let echo = || {
+            from_pods()
+                .family_is(family)
+                .protocol_is(protocol)
+                .field_is(ICMP_TYPE, &[request])
+        };
+        table.rule(chain, &echo().verdict(Verdict::Jump("stay")));
+        let rule = echo().set_mark(MARK).verdict(Verdict::Accept);
         table.rule(chain, &rule);
     }
 }
@@ -227,8 +241,8 @@ fn guard_agent(table: &mut Table) {
     table.rule(chain, &Rule::new().unreachable());
 }
 
-/// Chains `between` and `redirects`: from pod to pod only, and always by way of the gateway.
-fn keep_inside(table: &mut Table) {
+/// Chains `between` and `told`: from pod to pod only, and always by way of the gateway.
+fn keep_inside(table: &mut Table, outbound: &Outbound) {
     let base = |hook, accept| Base {
         kind: "filter",
         hook,
@@ -241,10 +255,29 @@ fn keep_inside(table: &mut Table) {
         .verdict(Verdict::Accept);
     table.rule("between", &rule);
     // IPv6 has no setting for it: a pod that was told its neighbour would go there directly.
-    table.base_chain("redirects", base(Hook::Output, true));
+    table.base_chain("told", base(Hook::Output, true));
     let rule = Rule::new()
         .protocol_is(ICMPV6)
         .field_is(ICMP_TYPE, &[ND_REDIRECT])
         .verdict(Verdict::Drop);
-    table.rule("redirects", &rule);
+    table.rule("told", &rule);
+    // The kernel answers what is delivered here; the outside itself answers by the agent.
+    for (family, protocol, _, answer) in ECHOES {
+        let echo = || {
+            Rule::new()
+                .family_is(family)
+                .protocol_is(protocol)
+                .field_is(ICMP_TYPE, &[answer])
+        };
+        let rule = echo().mark_is(ANSWER_MARK).verdict(Verdict::Accept);
+        table.rule("told", &rule);
+        for (of, _, bytes, bits) in &prefixes(outbound.pods) {
+            let source = if *of == IPV4 { V4_SOURCE } else { V6_SOURCE };
+            if *of == family {
+                let rule = echo().within(source, bytes, *bits);
+                table.rule("told", &rule.verdict(Verdict::Accept));
+            }
+        }
+        table.rule("told", &echo().verdict(Verdict::Drop));
+    }
 }

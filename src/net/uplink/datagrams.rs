@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -224,8 +224,9 @@ impl Datagrams {
     }
 }
 
-/// A datagram's length and its ends: who sent it, and where to.
-fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<(usize, Option<Ends>)> {
+/// A datagram's length and its ends: who sent it, and where to. The socket tells the latter as the
+/// original destination or as packet information, which has no port.
+pub(super) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<(usize, Option<Ends>)> {
     let mut control = nix::cmsg_space!(libc::sockaddr_in6);
     let mut parts = [IoSliceMut::new(buffer)];
     let message = recvmsg::<SockaddrStorage>(
@@ -239,6 +240,14 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<(usize, Option<End
         all.find_map(|one| match one {
             ControlMessageOwned::Ipv4OrigDstAddr(to) => Some(v4(to)),
             ControlMessageOwned::Ipv6OrigDstAddr(to) => Some(v6(to)),
+            ControlMessageOwned::Ipv4PacketInfo(to) => {
+                let ip = u32::from_be(to.ipi_addr.s_addr);
+                Some(SocketAddr::from((Ipv4Addr::from(ip), 0)))
+            }
+            ControlMessageOwned::Ipv6PacketInfo(to) => {
+                let ip = Ipv6Addr::from(to.ipi6_addr.s6_addr);
+                Some(SocketAddr::from((ip, 0)))
+            }
             _ => None,
         })
     });
@@ -259,10 +268,10 @@ fn address_of(storage: &SockaddrStorage) -> Option<SocketAddr> {
 
 fn v4(address: libc::sockaddr_in) -> SocketAddr {
     let ip = u32::from_be(address.sin_addr.s_addr);
-    SocketAddr::from((std::net::Ipv4Addr::from(ip), u16::from_be(address.sin_port)))
+    SocketAddr::from((Ipv4Addr::from(ip), u16::from_be(address.sin_port)))
 }
 
 fn v6(address: libc::sockaddr_in6) -> SocketAddr {
-    let ip = std::net::Ipv6Addr::from(address.sin6_addr.s6_addr);
+    let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
     SocketAddr::from((ip, u16::from_be(address.sin6_port)))
 }

@@ -5,6 +5,7 @@
 //!  pod ──TCP──▶ listener ═splice═▶ connection of the host's ──▶ outside
 //!  pod ──UDP──▶ transparent socket ──▶ socket of the flow ──▶ outside
 //!               socket with the outside's address ◀───┘
+//!  pod ──ICMP echo──▶ raw socket ──▶ ping socket ──▶ outside
 //! ```
 //!
 //! A stream is accepted before the outside has answered; when the outside refuses or does not
@@ -12,6 +13,7 @@
 //! nor by one that means it; its other addresses are, as from any machine in its network.
 
 mod datagrams;
+mod echoes;
 mod outside;
 mod sockets;
 mod streams;
@@ -35,6 +37,7 @@ use crate::net::nft::Networks;
 use crate::net::stream::{block_broken_pipe, watch};
 use crate::plan::Protocol;
 use datagrams::Datagrams;
+use echoes::Echoes;
 pub use outside::OutsideServices;
 pub use sockets::Sockets;
 use streams::Streams;
@@ -77,6 +80,10 @@ enum Token {
     Stream(u64),
     /// A flow's socket.
     Flow(u64),
+    /// Echo requests of pods.
+    Echoes(Family),
+    /// A ping's socket.
+    Ping(u64),
 }
 
 impl Token {
@@ -90,8 +97,11 @@ impl Token {
             Self::Listener(Family::V6) => 4,
             Self::FromPods(Family::V4) => 5,
             Self::FromPods(Family::V6) => 6,
+            Self::Echoes(Family::V4) => 7,
+            Self::Echoes(Family::V6) => 0xb,
             Self::Stream(number) => (number << 4) | 8,
             Self::Flow(number) => (number << 4) | 9,
+            Self::Ping(number) => (number << 4) | 0xa,
         }
     }
 
@@ -103,8 +113,11 @@ impl Token {
             4 => Self::Listener(Family::V6),
             5 => Self::FromPods(Family::V4),
             6 => Self::FromPods(Family::V6),
+            7 => Self::Echoes(Family::V4),
             8 => Self::Stream(number >> 4),
             9 => Self::Flow(number >> 4),
+            0xa => Self::Ping(number >> 4),
+            0xb => Self::Echoes(Family::V6),
             _ => Self::Again,
         }
     }
@@ -123,6 +136,7 @@ pub struct Uplink {
     again: HashSet<Token>,
     streams: Streams,
     datagrams: Datagrams,
+    echoes: Echoes,
 }
 
 impl Uplink {
@@ -149,6 +163,7 @@ impl Uplink {
         let reach = Reach { inside, services };
         Ok(Self {
             streams: Streams::new(&epoll, sockets.tcp, reach.clone(), most)?,
+            echoes: Echoes::new(&epoll, sockets.icmp, reach.clone())?,
             datagrams: Datagrams::new(&epoll, sockets.udp, node, reach, most)?,
             epoll,
             wake,
@@ -214,18 +229,27 @@ impl Uplink {
             Token::Listener(family) => self.streams.accept(&self.epoll, family),
             Token::Stream(number) => self.streams.advance(number, event),
             Token::FromPods(family) => {
-                let first = self.datagrams.is_empty();
+                let idle = self.is_idle();
                 let more = self.datagrams.carry_out(&self.epoll, family);
-                if first && !self.datagrams.is_empty() {
-                    self.set_timer(SWEEP)?;
-                }
+                self.start_timer(idle)?;
                 more
             }
             Token::Flow(number) => self.datagrams.carry_in(number),
+            Token::Echoes(family) => {
+                let idle = self.is_idle();
+                self.echoes.carry_out(&self.epoll, family);
+                self.start_timer(idle)?;
+                false
+            }
+            Token::Ping(number) => {
+                self.echoes.carry_in(number);
+                false
+            }
             Token::Sweep => {
                 drained(&self.timer);
                 self.datagrams.sweep();
-                if self.datagrams.is_empty() {
+                self.echoes.sweep();
+                if self.is_idle() {
                     self.set_timer(0)?;
                 }
                 false
@@ -233,6 +257,18 @@ impl Uplink {
         };
         if more {
             self.again.insert(token);
+        }
+        Ok(())
+    }
+
+    /// Whether there is nothing that can go silent.
+    fn is_idle(&self) -> bool {
+        self.datagrams.is_empty() && self.echoes.is_empty()
+    }
+
+    fn start_timer(&self, was_idle: bool) -> io::Result<()> {
+        if was_idle && !self.is_idle() {
+            self.set_timer(SWEEP)?;
         }
         Ok(())
     }
@@ -311,6 +347,9 @@ mod tests {
             Token::Stream(0),
             Token::Stream(1 << 50),
             Token::Flow(7),
+            Token::Echoes(Family::V4),
+            Token::Echoes(Family::V6),
+            Token::Ping(7),
         ] {
             assert_eq!(Token::of(token.number()), token);
         }

@@ -5,12 +5,16 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::{IpTransparent, Ipv4OrigDstAddr, Ipv6OrigDstAddr};
+use nix::sys::socket::sockopt::{
+    IpTransparent, Ipv4OrigDstAddr, Ipv4PacketInfo, Ipv6OrigDstAddr, Ipv6RecvPacketInfo, Mark,
+};
 use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt,
+    AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, listen, socket_with,
+    sockopt,
 };
 
 use super::Family;
+use crate::net::node::ANSWER_MARK;
 
 /// Connections that wait to be accepted; the kernel's own bound is 4096 as well.
 const BACKLOG: i32 = 4096;
@@ -23,6 +27,8 @@ pub(super) type Pair = Vec<(Family, OwnedFd)>;
 pub struct Sockets {
     pub(super) tcp: Pair,
     pub(super) udp: Pair,
+    /// Raw, for ICMP.
+    pub(super) icmp: Pair,
 }
 
 impl Sockets {
@@ -35,7 +41,7 @@ impl Sockets {
         if ipv6 {
             families.push(Family::V6);
         }
-        let (mut tcp, mut udp) = (Vec::new(), Vec::new());
+        let (mut tcp, mut udp, mut icmp) = (Vec::new(), Vec::new(), Vec::new());
         for family in families {
             let socket = open(family, SocketType::STREAM)?;
             bind(&socket, &any(family))?;
@@ -49,8 +55,9 @@ impl Sockets {
             }
             bind(&socket, &any(family))?;
             udp.push((family, socket));
+            icmp.push((family, open_icmp(family)?));
         }
-        Ok(Self { tcp, udp })
+        Ok(Self { tcp, udp, icmp })
     }
 
     /// The ports of the listeners, IPv4's and IPv6's.
@@ -89,6 +96,30 @@ fn open(family: Family, kind: SocketType) -> io::Result<OwnedFd> {
     if family == Family::V6 {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
+    Ok(socket)
+}
+
+/// A socket that gets pods' echo requests, and sends answers from addresses of the outside. They
+/// are marked: the kernel's own would be wrong.
+fn open_icmp(family: Family) -> io::Result<OwnedFd> {
+    let (domain, protocol) = match family {
+        Family::V4 => (AddressFamily::INET, ipproto::ICMP),
+        Family::V6 => (AddressFamily::INET6, ipproto::ICMPV6),
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(domain, SocketType::RAW, flags, Some(protocol))?;
+    match family {
+        Family::V4 => {
+            setsockopt(&socket, Ipv4PacketInfo, &true)?;
+            setsockopt(&socket, IpTransparent, &true)?;
+        }
+        Family::V6 => {
+            setsockopt(&socket, Ipv6RecvPacketInfo, &true)?;
+            // Enough to send from any address in IPv6.
+            sockopt::set_ipv6_freebind(&socket, true)?;
+        }
+    }
+    setsockopt(&socket, Mark, &ANSWER_MARK)?;
     Ok(socket)
 }
 
