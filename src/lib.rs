@@ -31,7 +31,7 @@
 //! | [`store`] | the per-user directory: layout, locks, records, logs | sys, names, plan, lifecycle |
 //! | [`image`] | reference, registry, content store, unpack | sys, resolve, names, plan, stage |
 //! | [`volume`] | materialise volumes on the host side | sys, names, plan, wire |
-//! | [`net`] | the pod's network namespace and published ports | sys, names, plan |
+//! | [`net`] | the pod's network namespace, the network of all pods and published ports | sys, names, plan |
 //! | [`cgroup`] | limits of pods and containers by the kernel's cgroups | names, plan |
 //! | [`runtime`] | parent side of the stages | all above |
 //! | [`supervisor`] | the loop: Event → machine → Action | all above |

@@ -460,6 +460,12 @@ fn refusals_arrive(net: &Net, uplink: SocketAddr) {
         let error = client.recv(&mut [0; 16]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{refused}");
     }
+    for outside in [OUTSIDE.into(), OUTSIDE6.into()] {
+        let client = talk_to(a, SocketAddr::new(outside, 7999));
+        client.send(b"question").unwrap();
+        let error = client.recv(&mut [0; 16]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{outside}");
+    }
     // Nobody listens there: the connection that was accepted for it breaks.
     let outcome = connect(a, (OUTSIDE, 7999).into())
         .and_then(|mut stream| stream.read(&mut [0; 16]))

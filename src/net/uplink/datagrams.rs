@@ -14,6 +14,7 @@ use rustix::net::{
     socket_with,
 };
 
+use super::icmp::Answers;
 use super::sockets::{self, Pair};
 use super::{Family, Reach, Token};
 use crate::net::node::within;
@@ -58,6 +59,7 @@ struct Outside {
 pub(super) struct Datagrams {
     from_pods: Pair,
     node: OwnedFd,
+    answers: Answers,
     flows: HashMap<u64, Flow>,
     number_of: HashMap<Ends, u64>,
     outsides: HashMap<SocketAddr, Outside>,
@@ -72,6 +74,7 @@ impl Datagrams {
         epoll: &OwnedFd,
         from_pods: Pair,
         node: OwnedFd,
+        answers: Answers,
         reach: Reach,
         most: usize,
     ) -> io::Result<Self> {
@@ -82,6 +85,7 @@ impl Datagrams {
         Ok(Self {
             from_pods,
             node,
+            answers,
             flows: HashMap::new(),
             number_of: HashMap::new(),
             outsides: HashMap::new(),
@@ -120,6 +124,7 @@ impl Datagrams {
                 flow.last = Instant::now();
                 // The first datagram after a refusal is told of it and not sent.
                 if send(&flow.socket, datagram, SendFlags::DONTWAIT) == Err(Errno::CONNREFUSED) {
+                    self.answers.refuse(ends.0, ends.1);
                     send(&flow.socket, datagram, SendFlags::DONTWAIT).ok();
                 }
             }
@@ -175,7 +180,12 @@ impl Datagrams {
             };
             let bytes = match recv(&flow.socket, &mut self.buffer[..], RecvFlags::DONTWAIT) {
                 Ok((bytes, _)) => bytes,
-                Err(Errno::INTR | Errno::CONNREFUSED) => continue,
+                Err(Errno::INTR) => continue,
+                Err(Errno::CONNREFUSED) => {
+                    let (pod, outside) = flow.ends;
+                    self.answers.refuse(pod, outside);
+                    continue;
+                }
                 Err(_) => break,
             };
             flow.last = Instant::now();

@@ -4,10 +4,9 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use rustix::event::epoll::EventFlags;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, ipproto, recv, send,
@@ -15,6 +14,7 @@ use rustix::net::{
 };
 
 use super::datagrams::receive;
+use super::icmp::Answers;
 use super::sockets::Pair;
 use super::{Family, Reach, Token};
 use crate::net::stream::watch;
@@ -48,6 +48,7 @@ struct Ping {
 #[derive(Debug)]
 pub(super) struct Echoes {
     from_pods: Pair,
+    answers: Answers,
     pings: HashMap<u64, Ping>,
     number_of: HashMap<Ends, u64>,
     reach: Reach,
@@ -56,13 +57,19 @@ pub(super) struct Echoes {
 }
 
 impl Echoes {
-    pub(super) fn new(epoll: &OwnedFd, from_pods: Pair, reach: Reach) -> io::Result<Self> {
+    pub(super) fn new(
+        epoll: &OwnedFd,
+        from_pods: Pair,
+        answers: Answers,
+        reach: Reach,
+    ) -> io::Result<Self> {
         for (family, socket) in &from_pods {
             let token = Token::Echoes(*family).number();
             watch(epoll, socket, token, EventFlags::IN)?;
         }
         Ok(Self {
             from_pods,
+            answers,
             pings: HashMap::new(),
             number_of: HashMap::new(),
             reach,
@@ -160,51 +167,15 @@ impl Echoes {
                 break;
             };
             ping.last = Instant::now();
-            let ends = ping.ends;
-            if let Some(answer) = buffer.get_mut(..bytes) {
-                self.answer(ends, answer);
+            let (pod, outside, identifier) = ping.ends;
+            if let Some(answer) = buffer.get_mut(..bytes)
+                && let Some(place) = answer.get_mut(4..6)
+            {
+                place.copy_from_slice(&identifier);
+                self.answers.send(pod, outside, answer);
             }
         }
         self.buffer = buffer;
-    }
-
-    /// Sends an answer to the pod as if from the outside, with the pod's identifier.
-    fn answer(&self, (pod, outside, identifier): Ends, answer: &mut [u8]) -> Option<()> {
-        *answer.get_mut(4..6)?.first_chunk_mut()? = identifier;
-        // The kernel counts that of IPv6 itself.
-        *answer.get_mut(2..4)?.first_chunk_mut()? = [0; 2];
-        let to = SockaddrStorage::from(SocketAddr::new(pod, 0));
-        let flags = MsgFlags::MSG_DONTWAIT;
-        match outside {
-            IpAddr::V4(outside) => {
-                let sum = checksum(answer);
-                *answer.get_mut(2..4)?.first_chunk_mut()? = sum;
-                let from = libc::in_pktinfo {
-                    ipi_ifindex: 0,
-                    ipi_spec_dst: libc::in_addr {
-                        s_addr: u32::from(outside).to_be(),
-                    },
-                    ipi_addr: libc::in_addr { s_addr: 0 },
-                };
-                let control = [ControlMessage::Ipv4PacketInfo(&from)];
-                let socket = self.socket(Family::V4)?.as_raw_fd();
-                let parts = [io::IoSlice::new(answer)];
-                sendmsg(socket, &parts, &control, flags, Some(&to)).ok()?;
-            }
-            IpAddr::V6(outside) => {
-                let from = libc::in6_pktinfo {
-                    ipi6_addr: libc::in6_addr {
-                        s6_addr: outside.octets(),
-                    },
-                    ipi6_ifindex: 0,
-                };
-                let control = [ControlMessage::Ipv6PacketInfo(&from)];
-                let socket = self.socket(Family::V6)?.as_raw_fd();
-                let parts = [io::IoSlice::new(answer)];
-                sendmsg(socket, &parts, &control, flags, Some(&to)).ok()?;
-            }
-        }
-        Some(())
     }
 
     /// Ends the pings that have been silent for long.
@@ -240,31 +211,9 @@ fn request_in(family: Family, packet: &[u8]) -> Option<&[u8]> {
     (message.len() >= HEADER && message.first() == Some(&kind)).then_some(message)
 }
 
-/// The checksum of RFC 1071 over a message in whose place for it are zeros.
-fn checksum(message: &[u8]) -> [u8; 2] {
-    let sum = message.chunks(2).fold(0_u64, |sum, pair| {
-        let high = pair.first().copied().unwrap_or(0);
-        let low = pair.get(1).copied().unwrap_or(0);
-        sum.saturating_add(u64::from(u16::from_be_bytes([high, low])))
-    });
-    // Carries are added until none is left; three times are enough for 64 KiB.
-    let folded = (0..3).fold(sum, |sum, _| (sum & 0xffff).saturating_add(sum >> 16));
-    let [.., high, low] = folded.to_be_bytes();
-    [!high, !low]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_checksum_is_that_of_the_rfc() {
-        // The example of RFC 1071: the sum is ddf2.
-        let message = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
-        assert_eq!(checksum(&message), [!0xdd, !0xf2]);
-        assert_eq!(checksum(&vec![0xff; 65_534]), [0, 0]);
-        assert_eq!(checksum(&[1]), [!1, !0]);
-    }
 
     #[test]
     fn only_whole_requests_are_taken() {

@@ -14,6 +14,7 @@
 
 mod datagrams;
 mod echoes;
+mod icmp;
 mod outside;
 mod sockets;
 mod streams;
@@ -38,6 +39,7 @@ use crate::net::stream::{block_broken_pipe, watch};
 use crate::plan::Protocol;
 use datagrams::Datagrams;
 use echoes::Echoes;
+use icmp::Answers;
 pub use outside::OutsideServices;
 pub use sockets::Sockets;
 use streams::Streams;
@@ -161,10 +163,11 @@ impl Uplink {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let most = usize::try_from(limit / DESCRIPTORS).map_or(MOST, |most| most.min(MOST));
         let reach = Reach { inside, services };
+        let answers = Answers::by(&sockets.icmp)?;
         Ok(Self {
             streams: Streams::new(&epoll, sockets.tcp, reach.clone(), most)?,
-            echoes: Echoes::new(&epoll, sockets.icmp, reach.clone())?,
-            datagrams: Datagrams::new(&epoll, sockets.udp, node, reach, most)?,
+            echoes: Echoes::new(&epoll, sockets.icmp, answers.clone(), reach.clone())?,
+            datagrams: Datagrams::new(&epoll, sockets.udp, node, answers, reach, most)?,
             epoll,
             wake,
             timer,
