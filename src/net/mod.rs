@@ -1,9 +1,10 @@
 //! The pod's network: its namespace's interfaces, its address and its published ports; the node's
-//! network that the pods share, and the way out of it.
+//! network that the pods share, the way out of it, and the names that pods find others by.
 
 pub mod address;
 pub mod forward;
 pub mod listen;
+pub mod names;
 pub mod namespace;
 mod netlink;
 pub mod nft;
