@@ -31,10 +31,11 @@
 //! | [`store`] | the per-user directory: layout, locks, records, logs | sys, names, plan, lifecycle |
 //! | [`image`] | reference, registry, content store, unpack | sys, resolve, names, plan, stage |
 //! | [`volume`] | materialise volumes on the host side | sys, names, plan, wire |
-//! | [`net`] | the pod's network namespace, the network of all pods and published ports | sys, names, plan |
+//! | [`net`] | the pod network: namespaces, wires, forwarding, names; published ports | sys, names, plan |
 //! | [`cgroup`] | limits of pods and containers by the kernel's cgroups | names, plan |
 //! | [`runtime`] | parent side of the stages | all above |
 //! | [`supervisor`] | the loop: Event → machine → Action | all above |
+//! | [`node`] | the node agent: the pods' network namespace and what serves it | all above but the supervisor |
 //! | [`cli`] | the command line; the only module that prints | all above |
 //!
 //! `tests/layers.rs` holds the table and fails when an import points upwards, when a pure module
@@ -50,6 +51,7 @@ pub mod lifecycle;
 pub mod manifest;
 pub mod names;
 pub mod net;
+pub mod node;
 pub mod plan;
 pub mod resolve;
 pub mod runtime;

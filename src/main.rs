@@ -15,6 +15,10 @@ fn main() -> ExitCode {
             let mode = arguments.next().unwrap_or_default();
             ExitCode::from(podrun::stage::inside::run(&mode.to_string_lossy()))
         }
+        Some("__node") => {
+            let mode = arguments.next().unwrap_or_default();
+            ExitCode::from(podrun::node::run(&mode.to_string_lossy()))
+        }
         Some("__supervisor") => ExitCode::from(podrun::supervisor::run()),
         _ => podrun::cli::main(),
     }

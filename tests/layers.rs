@@ -70,6 +70,21 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "node",
+        &[
+            "names",
+            "sys",
+            "plan",
+            "lifecycle",
+            "wire",
+            "stage",
+            "store",
+            "net",
+            "controller",
+            "runtime",
+        ],
+    ),
+    (
         "cli",
         &[
             "names",
@@ -90,7 +105,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "supervisor",
         ],
     ),
-    ("main", &["supervisor", "runtime", "image", "stage", "cli"]),
+    (
+        "main",
+        &["supervisor", "node", "runtime", "image", "stage", "cli"],
+    ),
 ];
 
 const PURE: &[&str] = &[

@@ -1,7 +1,11 @@
 //! Addresses of pods: one network for a user, one address for a pod.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::net::nft::Networks;
+use crate::net::node::PodNetwork;
+use crate::plan::Addresses;
 
 /// The network pods get their addresses from; what podman and CNI's examples use as well, and
 /// never routed anywhere from a pod.
@@ -9,6 +13,58 @@ const NETWORK: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 0);
 
 /// Prefix length of the pod network.
 pub const PREFIX_LEN: u8 = 16;
+
+/// The same in IPv6: local addresses (RFC 4193), never routed from a pod either.
+const NETWORK_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x88, 0, 0, 0, 0, 0);
+
+/// Prefix length of the pod network in IPv6.
+const PREFIX_LEN_V6: u8 = 64;
+
+/// The addresses of Services.
+const SERVICES: Ipv4Addr = Ipv4Addr::new(10, 89, 0, 0);
+
+/// The same in IPv6.
+const SERVICES_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x89, 0, 0, 0, 0, 0);
+
+/// The gateway of every pod, which is its resolver too.
+pub fn gateway(ipv6: bool) -> Addresses {
+    addresses(Ipv4Addr::from(u32::from(NETWORK) | 1), ipv6)
+}
+
+/// The pod network.
+pub fn pod_network(ipv6: bool) -> PodNetwork {
+    PodNetwork {
+        gateway: gateway(ipv6),
+        v4_len: PREFIX_LEN,
+        v6_len: PREFIX_LEN_V6,
+    }
+}
+
+/// The pods' addresses.
+pub fn pods(ipv6: bool) -> Networks {
+    Networks {
+        v4: (NETWORK, PREFIX_LEN),
+        v6: ipv6.then_some((NETWORK_V6, PREFIX_LEN_V6)),
+    }
+}
+
+/// The Services' addresses.
+pub fn services(ipv6: bool) -> Networks {
+    Networks {
+        v4: (SERVICES, PREFIX_LEN),
+        v6: ipv6.then_some((SERVICES_V6, PREFIX_LEN_V6)),
+    }
+}
+
+/// The addresses of who has this IPv4 address: both have the same host number.
+pub fn addresses(v4: Ipv4Addr, ipv6: bool) -> Addresses {
+    let host = u32::from(v4).wrapping_sub(u32::from(NETWORK));
+    let v6 = Ipv6Addr::from(u128::from(NETWORK_V6) | u128::from(host));
+    Addresses {
+        v4,
+        v6: ipv6.then_some(v6),
+    }
+}
 
 /// First host number: .0.1 is kept for a gateway.
 const FIRST: u32 = 2;

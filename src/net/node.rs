@@ -12,12 +12,13 @@
 //! client sees the Service answer, and the endpoint sees the client's own address.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::BorrowedFd;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::net::route::{self, LOOPBACK_INDEX, Pair, Requests, Route};
+use crate::plan::Addresses;
 
 /// The bridge's name.
 pub const BRIDGE: &str = "podrun0";
@@ -33,22 +34,6 @@ pub const ANSWER_MARK: u32 = 2;
 
 /// The routing table that delivers marked datagrams: any number but those of `rtnetlink(7)`.
 const MARKED_TABLE: u8 = 100;
-
-/// An IPv4 address, and an IPv6 address where the kernel has IPv6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Addresses {
-    /// IPv4
-    pub v4: Ipv4Addr,
-    /// IPv6
-    pub v6: Option<Ipv6Addr>,
-}
-
-impl Addresses {
-    fn each(self) -> impl Iterator<Item = IpAddr> {
-        let v6 = self.v6.map(IpAddr::V6);
-        std::iter::once(IpAddr::V4(self.v4)).chain(v6)
-    }
-}
 
 /// The pod network: the gateway's addresses in it and how many bits name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +87,7 @@ pub fn set_up(network: &PodNetwork) -> io::Result<u32> {
     )?;
     let bridge = route::index_of(BRIDGE)?;
     let mut requests = Requests::new();
-    for address in network.gateway.each() {
+    for address in network.gateway.list() {
         let prefix_len = match address {
             IpAddr::V4(_) => network.v4_len,
             IpAddr::V6(_) => network.v6_len,
@@ -170,6 +155,20 @@ pub fn write_if_there(path: &str, value: &str) -> io::Result<()> {
     }
 }
 
+/// A routing socket of another network namespace, for a process of one thread that may come back
+/// from there to its own.
+///
+/// # Errors
+/// As `setns(2)` and `socket(2)`. The process must end then: it may not have come back.
+pub fn route_of(namespace: BorrowedFd<'_>) -> io::Result<Route> {
+    let own = std::fs::File::open("/proc/self/ns/net")?;
+    let network = Some(LinkNameSpaceType::Network);
+    move_into_link_name_space(namespace, network)?;
+    let route = Route::open();
+    move_into_link_name_space(own.as_fd(), network)?;
+    route
+}
+
 /// Makes a pod's wire: a port of the bridge and, in the pod's namespace, `eth0`. The socket is one
 /// of the node's namespace.
 ///
@@ -201,7 +200,7 @@ pub fn connect_pod(
 pub fn configure_pod(pod: Addresses, gateway: Addresses) -> io::Result<()> {
     let eth0 = route::index_of(POD_INTERFACE)?;
     let mut requests = Requests::new().up(LOOPBACK_INDEX).up(eth0);
-    for (address, gateway) in pod.each().zip(gateway.each()) {
+    for (address, gateway) in pod.list().into_iter().zip(gateway.list()) {
         let prefix_len = if address.is_ipv4() { 32 } else { 128 };
         requests = requests
             .address(eth0, address, prefix_len)

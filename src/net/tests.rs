@@ -14,9 +14,10 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 
 use super::nft::{self, Affinity, Networks, Outbound, Rules, ServicePort};
-use super::node::{self, Addresses, PodNetwork, within};
+use super::node::{self, PodNetwork, within};
 use super::route::{self, Pair, Requests, Route};
 use super::uplink::{OutsideServices, Sockets, Uplink};
+use crate::plan::Addresses;
 use crate::plan::Protocol;
 
 /// Set in the process that is alone in its namespaces.

@@ -5,6 +5,7 @@ pub mod client;
 pub mod control_socket;
 pub mod idmap;
 pub mod inside;
+pub mod node;
 pub mod pod_ids;
 pub mod sealed;
 pub mod spawn;

@@ -9,9 +9,10 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use crate::plan::PodPlan;
 use crate::runtime::idmap::IdMap;
+use crate::runtime::node::Joined;
 use crate::runtime::sealed::seal;
 use crate::sys::seqpacket;
-use crate::wire::{self, Adopt, FromSupervisor, Launch, ToSupervisor, WireError};
+use crate::wire::{self, Adopt, Begin, FromSupervisor, Launch, Node, ToSupervisor, WireError};
 
 /// A supervisor that could not be started or spoken to.
 #[derive(Debug)]
@@ -78,6 +79,8 @@ pub struct Handover<'a> {
     pub listeners: Vec<OwnedFd>,
     /// The trees of [`crate::volume::machine_trees`].
     pub trees: Vec<OwnedFd>,
+    /// The pod network, for a pod that is in it.
+    pub node: Option<(&'a Begin, &'a Joined)>,
 }
 
 /// A supervisor that has no pod yet. It executes and makes its namespaces while the front end still
@@ -118,13 +121,30 @@ impl Supervisor {
     ) -> Result<Self, SpawnError> {
         let (child, socket) = ahead.0.take().ok_or(SpawnError::Lost)?;
         let supervisor = Self { child, socket };
-        map_ids(&supervisor.child, &supervisor.socket, ids)?;
+        let users = handover.node.map(|(_, joined)| joined.users.as_fd());
+        if *ids != IdMap::Machine {
+            supervisor.send(&ToSupervisor::Enter, users.as_slice())?;
+        }
+        if users.is_none() {
+            map_ids(&supervisor.child, &supervisor.socket, ids)?;
+        }
         let sealed = seal("podrun-plan", plan).map_err(SpawnError::Socket)?;
         let launch = ToSupervisor::Launch(Launch {
             pod_dir: handover.pod_dir_path.clone(),
             ids: ids.space(),
+            node: handover.node.map(|(begin, joined)| Node {
+                begin: begin.clone(),
+                bridge: joined.bridge,
+            }),
         });
         let mut descriptors = vec![sealed.as_fd(), handover.pod_dir, handover.runtime_dir];
+        if let Some((_, joined)) = handover.node {
+            descriptors.extend([
+                joined.connection.as_fd(),
+                joined.mounts.as_fd(),
+                joined.network.as_fd(),
+            ]);
+        }
         descriptors.extend(handover.listeners.iter().map(AsFd::as_fd));
         descriptors.extend(handover.trees.iter().map(AsFd::as_fd));
         supervisor.send(&launch, &descriptors)?;
@@ -182,11 +202,23 @@ pub(crate) fn start_stage(name: &str, ids: &IdMap) -> Result<(Child, OwnedFd), S
     Ok((child, ours))
 }
 
+/// The word that tells a re-executed process that it is in its namespaces.
+pub const HERE: &str = "here";
+
+/// Re-executes podrun as a stage in this process' own namespaces, as [`start_stage`] does.
+pub(crate) fn start_stage_here(name: &str) -> Result<(Child, OwnedFd), SpawnError> {
+    spawn_as(name, HERE)
+}
+
 fn spawn_stage(name: &str, ids: &IdMap) -> Result<(Child, OwnedFd), SpawnError> {
+    spawn_as(name, ids.space().word())
+}
+
+fn spawn_as(name: &str, mode: &str) -> Result<(Child, OwnedFd), SpawnError> {
     let (ours, theirs) = seqpacket::pair().map_err(SpawnError::Socket)?;
     // Through /proc/self/exe, so that a binary that was replaced meanwhile is not mixed in.
     let child = Command::new("/proc/self/exe")
-        .args([name, ids.space().word()])
+        .args([name, mode])
         .env_clear()
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())

@@ -34,7 +34,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{RecvFlags, SendFlags};
 
 use crate::sys::seqpacket;
-use crate::wire::{self, Failure, GO, Report, Step};
+use crate::wire::{self, Failure, GO, PauseLaunch, Report, Step};
 
 /// Names the step and the object of an error.
 pub(crate) trait At<T> {
@@ -75,18 +75,25 @@ impl Reporter {
     /// Waits for the supervisor's word that the command may be executed. Nothing is executed
     /// without it: the socket's end means that the supervisor has given up or is gone.
     pub(crate) fn wait_for_go(&self) -> Result<(), Failure> {
-        self.wait_for().map(|[]| ())
+        let mut word = [0; GO.len()];
+        let (length, _) =
+            seqpacket::receive(&self.0, &mut word, RecvFlags::empty()).at(Step::Namespaces, "")?;
+        if word.get(..length) == Some(GO) {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(libc::ECANCELED)).at(Step::Namespaces, "")
+        }
     }
 
-    /// Waits for the supervisor's word with as many descriptors.
-    pub(crate) fn wait_for<const N: usize>(&self) -> Result<[OwnedFd; N], Failure> {
-        let mut word = [0; GO.len()];
-        let (length, descriptors) =
-            seqpacket::receive(&self.0, &mut word, RecvFlags::empty()).at(Step::Namespaces, "")?;
-        match descriptors.try_into() {
-            Ok(descriptors) if word.get(..length) == Some(GO) => Ok(descriptors),
-            _ => Err(io::Error::from_raw_os_error(libc::ECANCELED)).at(Step::Namespaces, ""),
-        }
+    /// Waits for what pause is told.
+    pub(crate) fn receive(&self) -> Result<(PauseLaunch, Vec<OwnedFd>), Failure> {
+        let mut buffer = [0; 256];
+        let (length, descriptors) = seqpacket::receive(&self.0, &mut buffer, RecvFlags::empty())
+            .at(Step::Namespaces, "")?;
+        let launch = wire::decode(buffer.get(..length).unwrap_or_default())
+            .map_err(|_| io::Error::from_raw_os_error(libc::ECANCELED))
+            .at(Step::Namespaces, "")?;
+        Ok((launch, descriptors))
     }
 }
 

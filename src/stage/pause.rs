@@ -5,7 +5,7 @@
 //! network namespace, and the front end is still making the plan.
 
 use std::io::Write;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -17,7 +17,7 @@ use rustix::process::DumpableBehavior;
 use crate::plan::{Network, PodPlan};
 use crate::stage::{At, Reporter, confine, oom_score, own_users, sealed_plan};
 use crate::sys::process::{self, Reloadable, SingleThread, exit_now};
-use crate::wire::{Failure, Report, Step};
+use crate::wire::{Failure, PauseLaunch, Report, Step};
 
 /// What pause is cloned with. The pod's plan and an empty directory, which becomes pause's root,
 /// come over the socket of its reports.
@@ -28,7 +28,23 @@ pub struct PauseSetup {
     /// It is in a new user namespace of the pod's, whose maps the supervisor writes.
     pub own_users: bool,
     /// Sets up the network namespace; the layer above owns how.
-    pub network: fn(&PodPlan) -> std::io::Result<()>,
+    pub network: fn(&PodPlan, &Wire) -> std::io::Result<()>,
+}
+
+/// The pod's wire to the pod network.
+#[derive(Debug)]
+pub enum Wire {
+    /// There is no such network here.
+    None,
+    /// It is in this network namespace already.
+    Made,
+    /// It is to be made.
+    Make {
+        /// The network namespace with the bridge.
+        network: OwnedFd,
+        /// The bridge's number there.
+        bridge: u32,
+    },
 }
 
 /// Runs pause until the lifeline's end of file says that the supervisor is gone. Never returns.
@@ -64,7 +80,16 @@ fn set_up(proof: &SingleThread, reporter: &Reporter, setup: &PauseSetup) -> Resu
     process::unshare(proof, setup.namespaces).at(Step::Namespaces, "")?;
     // Containers build their root file systems while the network is set up here.
     reporter.send(&Report::Namespaces, &[]);
-    let [plan, empty_dir] = reporter.wait_for()?;
+    let (PauseLaunch { bridge, is_wired }, descriptors) = reporter.receive()?;
+    let mut descriptors = descriptors.into_iter();
+    let (Some(plan), Some(empty_dir)) = (descriptors.next(), descriptors.next()) else {
+        return Err(std::io::Error::from_raw_os_error(libc::ECANCELED)).at(Step::Namespaces, "");
+    };
+    let wire = match (bridge, descriptors.next()) {
+        _ if is_wired => Wire::Made,
+        (Some(bridge), Some(network)) => Wire::Make { network, bridge },
+        _ => Wire::None,
+    };
     let plan = sealed_plan::read(plan)
         .map_err(std::io::Error::other)
         .at(Step::ProcessState, "plan")?;
@@ -74,7 +99,7 @@ fn set_up(proof: &SingleThread, reporter: &Reporter, setup: &PauseSetup) -> Resu
     if let Network::Pod { .. } = plan.network {
         rustix::system::sethostname(plan.hostname.as_bytes())
             .at(Step::Hostname, plan.hostname.clone())?;
-        (setup.network)(&plan).at(Step::Network, "")?;
+        (setup.network)(&plan, &wire).at(Step::Network, "")?;
     }
     for (path, value) in &plan.sysctls {
         set_sysctl(path, value).at(Step::Sysctl, path.as_str())?;

@@ -1,7 +1,7 @@
 //! Entering the user namespace in which a rootless pod, or a layer's unpacking, has its ids.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::thread::set_thread_groups;
@@ -51,6 +51,20 @@ pub fn enter(proof: &SingleThread, ids: IdSpace, parent: impl AsFd) -> Result<()
             Ok(())
         }
     }
+}
+
+/// Enters a user namespace that is there, with a mount namespace of its own.
+///
+/// # Errors
+/// One line for the user.
+pub fn join(proof: &SingleThread, ids: IdSpace, users: BorrowedFd<'_>) -> Result<(), String> {
+    let joined = process::join_namespaces(users, libc::CLONE_NEWUSER)
+        .and_then(|()| process::unshare(proof, libc::CLONE_NEWNS));
+    joined.map_err(|error| format!("the user namespace of the pod network: {error}"))?;
+    if ids == IdSpace::Ranges {
+        set_thread_groups(&[]).map_err(|errno| format!("groups: {errno}"))?;
+    }
+    Ok(())
 }
 
 fn wait_for_maps(parent: impl AsFd) -> Result<(), String> {

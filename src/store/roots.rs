@@ -78,9 +78,23 @@ impl Store {
         [&self.runtime, &self.state, &self.data]
     }
 
+    /// The directories that another process of this user has found and checked.
+    pub fn of(runtime: PathBuf, state: PathBuf, data: PathBuf) -> Self {
+        Self {
+            runtime,
+            state,
+            data,
+        }
+    }
+
     /// Where images are.
     pub fn data_dir(&self) -> &Path {
         &self.data
+    }
+
+    /// Where sockets are.
+    pub fn runtime_dir(&self) -> &Path {
+        &self.runtime
     }
 
     /// Where records are.
@@ -104,7 +118,8 @@ impl Store {
         self.state.join("pods")
     }
 
-    pub(super) fn objects_dir(&self) -> PathBuf {
+    /// Where objects are.
+    pub fn objects_dir(&self) -> PathBuf {
         self.state.join("objects")
     }
 

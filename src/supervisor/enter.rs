@@ -10,13 +10,13 @@ use rustix::io::FdFlags;
 use rustix::mount::{
     MountAttrFlags, MountPropagationFlags, OpenTreeFlags, mount_change, open_tree,
 };
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 
 use crate::stage::user_namespace;
 use crate::sys::mount::{Depth, add_attributes};
 use crate::sys::process::{self, SingleThread};
 use crate::sys::seqpacket;
-use crate::wire::{self, FromSupervisor, IdSpace};
+use crate::wire::{self, FromSupervisor, IdSpace, ToSupervisor};
 
 /// Enters the namespaces of the mode and executes the supervisor from a read-only mount of this
 /// program. Returns only on failure, after the front end was told.
@@ -40,7 +40,15 @@ fn go(mode: &str, socket: &OwnedFd) -> anyhow::Result<Infallible> {
     rustix::process::setsid().context("session")?;
     let proof = SingleThread::prove().context("threads")?;
     let ids = IdSpace::from_word(mode).context("this is podrun's own command")?;
-    user_namespace::enter(&proof, ids, socket).map_err(anyhow::Error::msg)?;
+    let users = match ids {
+        IdSpace::Machine => None,
+        _ => told_where(socket)?,
+    };
+    match users {
+        Some(users) => user_namespace::join(&proof, ids, users.as_fd()),
+        None => user_namespace::enter(&proof, ids, socket),
+    }
+    .map_err(anyhow::Error::msg)?;
     // Nothing mounted here reaches the host; what the host mounts still arrives.
     mount_change(
         "/",
@@ -53,6 +61,16 @@ fn go(mode: &str, socket: &OwnedFd) -> anyhow::Result<Infallible> {
     rustix::io::fcntl_setfd(&program, FdFlags::empty()).context("descriptors")?;
     let argv = [c"podrun".to_owned(), c"__supervisor".to_owned()];
     Err(process::execute_descriptor(program.as_fd(), &argv, &[])).context("execveat")
+}
+
+/// The user namespace of the pod network, if the front end has one.
+fn told_where(socket: &OwnedFd) -> anyhow::Result<Option<OwnedFd>> {
+    let mut buffer = [0; 256];
+    let (length, descriptors) = seqpacket::receive(socket, &mut buffer, RecvFlags::empty())?;
+    match wire::decode(buffer.get(..length).unwrap_or_default())? {
+        ToSupervisor::Enter => Ok(descriptors.into_iter().next()),
+        _ => anyhow::bail!("the front end says something else"),
+    }
 }
 
 /// This program behind a read-only mount that is in no namespace: whoever gets at it through

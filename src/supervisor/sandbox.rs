@@ -21,7 +21,7 @@ use crate::sys::mount::{attach, new_filesystem};
 use crate::sys::process::{self, CloneFlags, Cloned, SingleThread};
 use crate::sys::{children, seqpacket, signal};
 use crate::volume;
-use crate::wire::{GO, IdSpace};
+use crate::wire::{self, IdSpace, PauseLaunch};
 
 /// Places in the pod's directory.
 #[derive(Debug, Clone)]
@@ -231,13 +231,25 @@ impl Pause {
     }
 
     /// Gives it its pod.
-    pub(super) fn set_up(&self, plan: &OwnedFd, places: &Places) -> io::Result<()> {
+    pub(super) fn set_up(
+        &self,
+        plan: &OwnedFd,
+        places: &Places,
+        network: Option<(BorrowedFd<'_>, u32)>,
+        is_wired: bool,
+    ) -> io::Result<()> {
         make_directory(&places.empty())?;
         let empty = open_directory(&places.empty())?;
         // Pause may be another user by the time this becomes its root.
         rustix::fs::chmod(places.empty(), Mode::from_raw_mode(0o755))?;
-        let descriptors = [plan.as_fd(), empty.as_fd()];
-        seqpacket::send(&self.report, GO, &descriptors, SendFlags::empty())
+        let mut descriptors = vec![plan.as_fd(), empty.as_fd()];
+        descriptors.extend(network.map(|(namespace, _)| namespace));
+        let launch = PauseLaunch {
+            bridge: network.map(|(_, bridge)| bridge),
+            is_wired,
+        };
+        let bytes = wire::encode(&launch).map_err(io::Error::other)?;
+        seqpacket::send(&self.report, &bytes, &descriptors, SendFlags::empty())
     }
 
     /// Ends pause and with it every process of the pod's pid namespace, and waits for it: once it

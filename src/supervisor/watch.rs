@@ -53,6 +53,10 @@ pub(super) enum Source {
     Usage,
     /// A client that is attached to a container can be given more.
     Room(u32),
+    /// The node agent's end.
+    Agent,
+    /// Another node agent is there, or is not.
+    Successor,
 }
 
 impl Source {
@@ -79,6 +83,8 @@ impl Source {
             Self::Prober => (18, 0),
             Self::Usage => (19, 0),
             Self::Room(n) => (20, n),
+            Self::Agent => (21, 0),
+            Self::Successor => (22, 0),
         }
     }
 
@@ -107,6 +113,8 @@ impl Source {
             18 => Self::Prober,
             19 => Self::Usage,
             20 => Self::Room(n),
+            21 => Self::Agent,
+            22 => Self::Successor,
             _ => return None,
         })
     }

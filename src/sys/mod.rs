@@ -7,6 +7,7 @@ pub mod children;
 pub mod credentials;
 pub mod inheritance;
 pub mod mount;
+pub mod namespace;
 pub mod process;
 pub mod seccomp;
 pub mod seqpacket;

@@ -4,9 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use k8s_openapi::api::core::v1::PodStatus;
 
+use super::Begin;
+
 /// From the front end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToSupervisor {
+    /// Which user namespace it is to enter, where podrun does not run as root: that of the
+    /// descriptor, or a new one without.
+    Enter,
     /// The id maps of the supervisor's user namespace are written.
     Mapped,
     /// What to run.
@@ -16,9 +21,9 @@ pub enum ToSupervisor {
 }
 
 /// What to run. Descriptors, in order: the plan (a sealed memfd), the pod's directory (locked by
-/// the front end; the lock goes with the descriptor), the runtime directory, then one listening
-/// socket for each of the plan's ports, then one tree of mounts for each hostPath or claim that a
-/// container mounts `Bidirectional`.
+/// the front end; the lock goes with the descriptor), the runtime directory; with `node` the
+/// connection to the agent, a mount namespace for another agent and the network namespace; then one listening socket for each of the plan's ports, then one tree of
+/// mounts for each hostPath or claim that a container mounts `Bidirectional`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launch {
     /// Absolute path of the pod's directory, opened again in the supervisor's mount namespace and
@@ -26,6 +31,27 @@ pub struct Launch {
     pub pod_dir: String,
     /// Which ids the user namespace has.
     pub ids: IdSpace,
+    /// The pod network, for a pod that is in it.
+    pub node: Option<Node>,
+}
+
+/// The pod network as a supervisor must know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// How an agent that has died is started again.
+    pub begin: Begin,
+    /// The bridge's number.
+    pub bridge: u32,
+}
+
+/// What pause is told once its pod is known. Descriptors, in order: the plan, an empty directory,
+/// then the network namespace with the bridge, for a wire that is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseLaunch {
+    /// The bridge's number, for a wire that is to be made.
+    pub bridge: Option<u32>,
+    /// The pod's wire is made.
+    pub is_wired: bool,
 }
 
 /// Which ids exist where the pod runs.

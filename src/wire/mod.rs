@@ -3,7 +3,8 @@
 //! ```text
 //!  front end                      supervisor                         launcher → container
 //!     │ spawn, socket as stdin        │                                      │
-//!     │◀──────────── Unshared ────────│  (only with id ranges)               │
+//!     │───────────── Enter ──────────▶│  (not as root)                       │
+//!     │◀──────────── Unshared ────────│  (a new one with id ranges)               │
 //!     │ newuidmap, newgidmap          │                                      │
 //!     │───────────── Mapped ─────────▶│                                      │
 //!     │──── Launch + plan, dir … ────▶│                                      │
@@ -21,13 +22,15 @@
 mod control;
 mod inside;
 mod launch;
+mod node;
 mod probe;
 mod report;
 
 pub use crate::lifecycle::ProbeVerdict;
 pub use control::{ContainerUsage, CopyJob, Reply, Request, TerminalSize};
 pub use inside::{Outcome, Task};
-pub use launch::{Adopt, FromSupervisor, IdSpace, Launch, ToSupervisor};
+pub use launch::{Adopt, FromSupervisor, IdSpace, Launch, Node, PauseLaunch, ToSupervisor};
+pub use node::{Begin, FromNode, ToNode};
 pub use probe::{MAX_PROBE_OUTPUT, ProbeReply, ProbeRequest};
 pub use report::{Failure, GO, Report, Step};
 

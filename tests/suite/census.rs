@@ -24,6 +24,9 @@ pub(crate) struct Process {
     start: String,
 }
 
+/// The node agent's name.
+const AGENT: &str = "podrun-node";
+
 /// `include/linux/sched.h`: the process is in `do_exit`.
 const PF_EXITING: u32 = 4;
 
@@ -85,12 +88,18 @@ pub(crate) fn all_processes() -> BTreeMap<i32, Process> {
         .collect()
 }
 
-/// The processes of all pods below this state directory.
+/// The processes of all pods below this state directory; their node agent is none of them.
 pub(crate) fn processes_of(root: &Path) -> Vec<Process> {
+    let mut processes = with_agent(root);
+    processes.retain(|process| process.name != AGENT);
+    processes
+}
+
+fn with_agent(root: &Path) -> Vec<Process> {
     let all = all_processes();
     let own = i32::try_from(std::process::id()).unwrap();
     let word = root.to_str().unwrap();
-    let mut members: BTreeSet<i32> = supervisors(root).into_iter().collect();
+    let mut members: BTreeSet<i32> = servers(root).into_iter().map(|(_, pid)| pid).collect();
     members.extend(
         all.keys()
             .filter(|pid| **pid != own && mentions(**pid, word)),
@@ -113,14 +122,20 @@ pub(crate) fn processes_of(root: &Path) -> Vec<Process> {
         .collect()
 }
 
-/// The servers of the control sockets below the directory.
+/// The servers of the pods' control sockets below the directory.
 pub(crate) fn supervisors(root: &Path) -> Vec<i32> {
+    let mut servers = servers(root);
+    servers.retain(|(path, _)| !path.ends_with("node.sock"));
+    servers.into_iter().map(|(_, pid)| pid).collect()
+}
+
+fn servers(root: &Path) -> Vec<(PathBuf, i32)> {
     let mut found = Vec::new();
     for path in files_below(root) {
         let is_socket =
             fs::symlink_metadata(&path).is_ok_and(|about| about.file_type().is_socket());
         if is_socket && let Some(pid) = server_of(&path) {
-            found.push(pid);
+            found.push((path, pid));
         }
     }
     found
@@ -160,7 +175,7 @@ fn mentions(pid: i32, word: &str) -> bool {
 /// Fails when a process is left; one that is just ending gets the time for it.
 #[track_caller]
 pub(crate) fn assert_no_processes(root: &Path) {
-    let left: Vec<Process> = processes_of(root)
+    let left: Vec<Process> = with_agent(root)
         .into_iter()
         .filter(|process| !process.ends_within(Duration::from_secs(2)))
         .collect();

@@ -244,6 +244,7 @@ fn etc_files_are_kubernetes_own_byte_for_byte() {
     let spec = json!({
         "terminationGracePeriodSeconds": 1,
         "hostname": "named",
+        "dnsPolicy": "Default",
         "hostAliases": [
             { "ip": "10.1.2.3", "hostnames": ["one", "two"] },
             { "ip": "10.1.2.4", "hostnames": ["three"] },
@@ -256,6 +257,12 @@ fn etc_files_are_kubernetes_own_byte_for_byte() {
         .as_str()
         .unwrap()
         .to_owned();
+    let ips = podrun.pod("etc")["status"]["podIPs"].clone();
+    let ips = ips.as_array().unwrap().iter();
+    let own = ips.fold(String::new(), |text, ip| {
+        text + ip["ip"].as_str().unwrap() + "\tnamed\n"
+    });
+    assert!(own.starts_with(&address), "{own}");
     let expected = format!(
         "# Kubernetes-managed hosts file.\n\
          127.0.0.1\tlocalhost\n\
@@ -264,7 +271,7 @@ fn etc_files_are_kubernetes_own_byte_for_byte() {
          fe00::0\tip6-mcastprefix\n\
          fe00::1\tip6-allnodes\n\
          fe00::2\tip6-allrouters\n\
-         {address}\tnamed\n\
+         {own}\
          \n\
          # Entries added by HostAliases.\n\
          10.1.2.3\tone\ttwo\n\
@@ -287,6 +294,19 @@ fn etc_files_are_kubernetes_own_byte_for_byte() {
             assert!(resolver.contains(server), "{server} is not in {resolver}");
         }
     }
+}
+
+#[test]
+fn a_pod_asks_the_pod_networks_resolver_unless_it_says_otherwise() {
+    let podrun = Podrun::new();
+    podrun
+        .up(&lasting("asks", &[container("a", &["ready-sleep"])]))
+        .ok();
+    let resolver = podrun.probe("asks", "a", &["read", "/etc/resolv.conf"]);
+    let searches = "search default.svc.cluster.local svc.cluster.local cluster.local";
+    assert!(resolver.starts_with(searches), "{resolver}");
+    assert!(resolver.contains("\nnameserver 10.88.0.1\n"), "{resolver}");
+    assert!(resolver.ends_with("\noptions ndots:5\n"), "{resolver}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::cgroup;
 use crate::cli::duration;
 use crate::cli::failure::Failure;
 use crate::names::{Namespace, PodUid};
-use crate::net::address;
+use crate::net::{address, node};
 use crate::plan::{self, Addresses, AppArmor, BackOff, HostFacts};
 use crate::store::Store;
 
@@ -86,9 +86,12 @@ fn loaded_profiles(text: &str) -> Vec<String> {
 
 /// The addresses of a pod with this record, or of one whose addresses do not matter.
 pub(crate) fn pod_addresses(v4: Option<Ipv4Addr>) -> Addresses {
-    Addresses {
-        v4: v4.unwrap_or(Ipv4Addr::UNSPECIFIED),
-        v6: None,
+    match v4 {
+        Some(v4) => address::addresses(v4, node::has_ipv6()),
+        None => Addresses {
+            v4: Ipv4Addr::UNSPECIFIED,
+            v6: None,
+        },
     }
 }
 

@@ -11,9 +11,10 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::cli::apply::network::PodNetwork;
 use crate::cli::failure::{Failure, INVALID, TIMED_OUT};
 use crate::lifecycle::{Progress, Wait, progress};
-use crate::plan::PodPlan;
+use crate::plan::{Network, PodPlan};
 use crate::runtime::idmap::IdMap;
 use crate::runtime::spawn::{Ahead, Handover, SpawnError, Supervisor};
 use crate::store::PodDir;
@@ -96,6 +97,7 @@ impl Fleet {
         runtime_dir: &OwnedFd,
         interrupts: Interrupts,
         mut ahead: Option<Ahead>,
+        mut network: Option<&mut PodNetwork>,
     ) -> Result<Self, Failure> {
         let mut fleet = Self {
             pods: Vec::new(),
@@ -108,7 +110,9 @@ impl Fleet {
             listeners,
         }) = waiting.pop_front()
         {
-            let supervisor = hand_over(ids, &plan, &dir, listeners, runtime_dir, ahead.take());
+            let network = network.as_deref_mut();
+            let ahead = ahead.take();
+            let supervisor = hand_over(ids, &plan, &dir, listeners, runtime_dir, ahead, network);
             match supervisor {
                 Ok(supervisor) => fleet.pods.push(Started {
                     plan,
@@ -302,10 +306,21 @@ fn hand_over(
     listeners: Vec<OwnedFd>,
     runtime_dir: &OwnedFd,
     ahead: Option<Ahead>,
+    network: Option<&mut PodNetwork>,
 ) -> Result<Supervisor, Failure> {
     let trees = volume::machine_trees(plan)
         .map_err(|error| Failure::with_code(INVALID, format!("pod/{}: {error}", plan.name)))?;
+    let joined = match network {
+        Some(network) if matches!(plan.network, Network::Pod { .. }) => {
+            let joined = network.take();
+            let joined =
+                joined.map_err(|error| Failure::internal(format!("pod/{}: {error}", plan.name)))?;
+            Some((&network.begin, joined))
+        }
+        _ => None,
+    };
     let handover = Handover {
+        node: joined.as_ref().map(|(begin, joined)| (*begin, joined)),
         pod_dir_path: dir.path().to_string_lossy().into_owned(),
         pod_dir: dir.as_fd(),
         runtime_dir: runtime_dir.as_fd(),

@@ -9,6 +9,7 @@ pub(crate) mod follow;
 pub(crate) mod images;
 pub(crate) mod launch;
 pub(crate) mod limits;
+mod network;
 mod notes;
 mod objects;
 mod own_directories;
@@ -26,6 +27,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use crate::cli::apply::filters::Filters;
 use crate::cli::apply::launch::{Fleet, Interrupts, Reserved};
 use crate::cli::apply::limits::Control;
+use crate::cli::apply::network::{Joining, PodNetwork};
 use crate::cli::apply::services::Services;
 use crate::cli::apply::storage::Storage;
 use crate::cli::failure::{Failure, INVALID};
@@ -82,13 +84,21 @@ pub(crate) struct Prepared {
     back_off: plan::BackOff,
     filters: Filters,
     control: Control<&'static str>,
+    /// Until it is known whether there is a pod network.
+    joining: Option<Joining>,
+    network: Option<PodNetwork>,
 }
 
 /// Reads, checks and resolves: after this only the machine can say no.
 ///
 /// # Errors
 /// Invalid files, missing images, plans that cannot be made.
-pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Prepared, Failure> {
+pub(crate) fn prepare(
+    global: &Global,
+    options: &Input,
+    ids: IdMap,
+    starts: bool,
+) -> Result<Prepared, Failure> {
     let namespace = input::namespace(global)?;
     let publish = options
         .publish
@@ -106,12 +116,23 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
             "--publish needs files with exactly one Pod",
         ));
     }
+    let mut changed = pods.iter().filter(|(_, change)| *change != Change::Keep);
+    let is_wanted = changed.any(|(wanted, _)| {
+        let spec = wanted.checked.pod.spec.as_ref();
+        spec.is_some_and(network::is_wanted)
+    });
+    let joining = if starts && is_wanted {
+        Some(Joining::start(&store, &ids)?)
+    } else {
+        None
+    };
     let storage = if uses_storage(&pods, &objects) {
         Storage::load(&store, &objects)?
     } else {
         Storage::default()
     };
     let mut host = facts::host_facts(store.state_dir(), ids.id_count());
+    host.cluster_dns = is_wanted.then(network::resolver);
     let mut specs = pods
         .iter()
         .filter_map(|(wanted, _)| wanted.checked.pod.spec.as_ref());
@@ -133,6 +154,8 @@ pub(crate) fn prepare(global: &Global, options: &Input, ids: IdMap) -> Result<Pr
         publish,
         back_off,
         control: Control::default(),
+        joining,
+        network: None,
     };
     let needed = prepared
         .pods
@@ -415,7 +438,7 @@ impl Prepared {
     /// # Errors
     /// The first that cannot be started; nothing is left then.
     pub(crate) fn start(
-        &self,
+        &mut self,
         reserved: Vec<Reserved>,
         interrupts: Interrupts,
         ahead: Option<Ahead>,
@@ -423,8 +446,16 @@ impl Prepared {
         let runtime_dir = self.store.open_runtime_dir().map_err(Failure::internal)?;
         // Its cgroup is the one that this process has left.
         let ahead = ahead.filter(|_| !self.control.has_moved);
-        Fleet::start(&self.ids, reserved, &runtime_dir, interrupts, ahead)
-            .inspect_err(|_| self.undo_stored())
+        let network = self.network.as_mut();
+        Fleet::start(
+            &self.ids,
+            reserved,
+            &runtime_dir,
+            interrupts,
+            ahead,
+            network,
+        )
+        .inspect_err(|_| self.undo_stored())
     }
 
     /// Stores the objects: the last step, when nothing can fail any more but the disk.

@@ -27,7 +27,7 @@ pub(crate) fn run(global: &Global, options: &Run) -> Result<u8, Failure> {
     let ids = IdMap::of_this_user();
     // If it cannot be made now, the error is told when it is needed.
     let ahead = Ahead::start(&ids).ok();
-    let prepared = apply::prepare(global, &options.input, ids)?;
+    let mut prepared = apply::prepare(global, &options.input, ids, true)?;
     if let Some((wanted, _)) = prepared
         .pods
         .iter()
@@ -38,6 +38,7 @@ pub(crate) fn run(global: &Global, options: &Run) -> Result<u8, Failure> {
                 .hinted(format!("remove it first: `podrun rm {}`", wanted.name)),
         );
     }
+    prepared.join_network();
     prepared.warn_about_this_user();
     let interrupts = Interrupts::take().map_err(Failure::internal)?;
     let reserved = prepared.reserve()?;

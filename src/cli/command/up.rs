@@ -32,11 +32,12 @@ pub(crate) fn run(global: &Global, options: &Up) -> Result<u8, Failure> {
     let ahead = (!options.dry_run)
         .then(|| Ahead::start(&ids).ok())
         .flatten();
-    let prepared = apply::prepare(global, &options.input, ids)?;
+    let mut prepared = apply::prepare(global, &options.input, ids, !options.dry_run)?;
     if options.dry_run {
         say_changes(&prepared, " (dry run)")?;
         return Ok(0);
     }
+    prepared.join_network();
     prepared.warn_about_this_user();
     remove_replaced(&prepared)?;
     let interrupts = Interrupts::take().map_err(Failure::internal)?;

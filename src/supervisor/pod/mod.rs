@@ -6,6 +6,7 @@ mod containers;
 mod ending;
 mod env_files;
 mod measure;
+mod network;
 mod news;
 mod pause;
 mod setup;
@@ -35,6 +36,7 @@ use crate::supervisor::container::Live;
 use crate::supervisor::control;
 use crate::supervisor::exec::Session;
 use crate::supervisor::pod::checks::Checks;
+use crate::supervisor::pod::network::Hold;
 use crate::supervisor::pod::usage::Usage;
 use crate::supervisor::sandbox::{self, Pause, Places};
 use crate::supervisor::users::Users;
@@ -87,6 +89,8 @@ struct Pod {
     /// The machine's mounts that volumes share, until the volumes are made.
     trees: Vec<OwnedFd>,
     pause: Option<Pause>,
+    /// The pod network, for a pod that is in it.
+    hold: Option<Hold>,
     /// The plan as it came, until pause has it.
     sealed: Option<OwnedFd>,
     /// With `hostUsers: false`.
@@ -166,6 +170,9 @@ impl Pod {
         } else {
             launch.ids
         };
+        let hold = launch
+            .node
+            .and_then(|node| Hold::take(node, &mut descriptors));
         let sockets = descriptors.by_ref().take(plan.ports.len()).collect();
         let scores = plan.containers.iter().map(|it| it.oom_score_adj);
         if let Some(least) = scores.min() {
@@ -213,6 +220,7 @@ impl Pod {
             trees: descriptors.collect(),
             pause,
             sealed: Some(sealed),
+            hold,
             users: None,
             cgroup: None,
             is_set_up: false,
@@ -340,6 +348,8 @@ impl Pod {
                 }
             }
             Source::Prober => self.prober_spoke(),
+            Source::Agent => self.agent_ended(),
+            Source::Successor => self.successor_spoke(),
             Source::Usage => self.looked_at_usage(),
             Source::Sweeper(number) => {
                 if let Some(sweeper) = self.sweepers.remove(&number) {

@@ -27,14 +27,17 @@ impl Pod {
         if let Some(ids) = ids {
             self.users = Some(Users::give(ids, pause)?);
         }
-        if let Some(sealed) = self.sealed.take() {
-            pause.set_up(&sealed, &self.places).map_err(told)?;
-        }
         self.watch
             .add(&pause.report, Source::PauseReport)
             .and_then(|()| self.watch.add(&pause.pidfd, Source::Pause))
+            .and_then(|()| self.watch_agent())
             .map_err(|error| error.to_string())?;
-        Ok(())
+        // Else the wire is made once the namespace is there to which it leads.
+        if self.plan.own_users {
+            Ok(())
+        } else {
+            self.set_up_pause()
+        }
     }
 
     /// It has something to report.
@@ -54,6 +57,7 @@ impl Pod {
         }
         match wire::decode(buffer.get(..length).unwrap_or_default()) {
             Ok(Report::Namespaces) => {
+                self.set_up_pause()?;
                 self.step(Event::SandboxReady);
                 Ok(())
             }

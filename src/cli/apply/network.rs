@@ -1,0 +1,119 @@
+//! The pod network for the pods of one command.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::PodSpec;
+use nix::sys::signal::SigSet;
+
+use crate::cli::apply::{Change, Prepared};
+use crate::cli::failure::Failure;
+use crate::cli::render;
+use crate::net::{address, node as kernel};
+use crate::plan;
+use crate::runtime::idmap::IdMap;
+use crate::runtime::node::{self, Joined, NodeError, Start};
+use crate::store::Store;
+use crate::wire::Begin;
+
+/// What joins the network for one pod after the other.
+#[derive(Debug)]
+pub(crate) struct PodNetwork {
+    pub(crate) begin: Begin,
+    runtime_dir: OwnedFd,
+    ids: IdMap,
+    /// For the first pod.
+    joined: Option<Joined>,
+}
+
+/// How long an agent, or another command that starts one, may keep this one waiting.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// The agent is asked, or started, while files are read and plans made.
+#[derive(Debug)]
+pub(crate) struct Joining(Receiver<Result<PodNetwork, NodeError>>);
+
+impl Joining {
+    /// Begins.
+    pub(super) fn start(store: &Store, ids: &IdMap) -> Result<Self, Failure> {
+        let runtime_dir = store.open_runtime_dir().map_err(Failure::internal)?;
+        let mut network = PodNetwork {
+            begin: Begin {
+                runtime: store.runtime_dir().to_owned(),
+                state: store.state_dir().to_owned(),
+                data: store.data_dir().to_owned(),
+            },
+            runtime_dir,
+            ids: ids.clone(),
+            joined: None,
+        };
+        let (sender, receiver) = mpsc::channel();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the front end clones no process; its stages are executed"
+        )]
+        std::thread::spawn(move || {
+            // They are the main thread's to take.
+            SigSet::all().thread_block().ok();
+            let joined = network.join().map(|joined| {
+                network.joined = Some(joined);
+                network
+            });
+            sender.send(joined).ok();
+        });
+        Ok(Self(receiver))
+    }
+
+    fn wait(self) -> Result<PodNetwork, NodeError> {
+        self.0.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            let why = "the node agent, or another command that starts it, does not go on";
+            Err(NodeError::Refused(why.to_owned()))
+        })
+    }
+}
+
+impl PodNetwork {
+    fn join(&self) -> Result<Joined, NodeError> {
+        node::join(self.runtime_dir.as_fd(), &self.begin, Start::New(&self.ids))
+    }
+
+    /// Joins for another pod.
+    ///
+    /// # Errors
+    /// As [`NodeError`] says.
+    pub(crate) fn take(&mut self) -> Result<Joined, NodeError> {
+        self.joined.take().map_or_else(|| self.join(), Ok)
+    }
+}
+
+/// Whether a pod has a network of its own.
+pub(super) fn is_wanted(spec: &PodSpec) -> bool {
+    spec.host_network != Some(true)
+}
+
+/// What plans are told of the network until it is known to be there.
+pub(super) fn resolver() -> plan::Addresses {
+    address::gateway(kernel::has_ipv6())
+}
+
+impl Prepared {
+    /// Waits for the network. Without it each pod is alone, with one warning.
+    pub(crate) fn join_network(&mut self) {
+        let Some(joining) = self.joining.take() else {
+            return;
+        };
+        match joining.wait() {
+            Ok(network) => self.network = Some(network),
+            Err(error) => {
+                self.host.cluster_dns = None;
+                let starts = |(_, change): &(_, Change)| *change != Change::Keep;
+                if self.pods.iter().any(starts) {
+                    render::warn(&format!(
+                        "there is no pod network: {error}; pods reach nothing but themselves and what is published; `podrun doctor` says what to change"
+                    ));
+                }
+            }
+        }
+    }
+}

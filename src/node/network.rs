@@ -1,0 +1,173 @@
+//! The pods' network namespace, and what the agent serves in it: names and the way out.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::net::names::{self, HostServers, Resolver, Zone};
+use crate::net::nft::{self, Outbound, Rules, ServicePort};
+use crate::net::uplink::{OutsideServices, Sockets, Uplink};
+use crate::net::{address, node};
+use crate::node::world::View;
+use crate::sys::{namespace, process};
+
+/// Where pods ask for names (RFC 1035, 4.2).
+const DOMAIN_PORT: u16 = 53;
+
+/// The namespace with the bridge.
+#[derive(Debug)]
+pub(super) struct Network {
+    namespace: OwnedFd,
+    bridge: u32,
+    ipv6: bool,
+    /// Names, and what there is of the way out.
+    pub(super) resolver: Resolver,
+    /// The kernel's rules; none where it has no `nf_tables`.
+    rules: Option<(Rules, Outbound)>,
+    /// What the kernel cannot forward: endpoints outside.
+    outside: OutsideServices,
+    /// Where Services lead, as the kernel was told last; nothing before that.
+    forwarded: Option<Vec<ServicePort>>,
+}
+
+/// What is opened in the namespace.
+struct Opened {
+    bridge: u32,
+    datagrams: UdpSocket,
+    connections: TcpListener,
+    rules: Option<(Rules, Outbound, Sockets)>,
+}
+
+impl Network {
+    /// Takes over the namespace that pods are in, or makes a new one, and sets up what is missing.
+    ///
+    /// # Errors
+    /// One line for the user.
+    pub(super) fn open(pods: Option<OwnedFd>) -> Result<Self, String> {
+        let namespace = match pods {
+            Some(namespace) => namespace,
+            None => namespace::new_network()
+                .map_err(|error| format!("a network namespace cannot be made: {error}"))?,
+        };
+        let ipv6 = node::has_ipv6();
+        let opened = node::within(namespace.as_fd(), || open(ipv6))
+            .map_err(|error| format!("the bridge cannot be made: {error}"))?;
+        let outside = OutsideServices::default();
+        let rules = match opened.rules {
+            Some((rules, outbound, sockets)) => {
+                serve_uplink(&namespace, sockets, &outbound, outside.clone())
+                    .map_err(|error| format!("the way out cannot be made: {error}"))?;
+                Some((rules, outbound))
+            }
+            None => None,
+        };
+        let host = HostServers::of_machine();
+        let resolver = Resolver::new(opened.datagrams, opened.connections, host, Zone::default())
+            .map_err(|error| format!("the resolver cannot be made: {error}"))?;
+        Ok(Self {
+            namespace,
+            bridge: opened.bridge,
+            ipv6,
+            resolver,
+            rules,
+            outside,
+            forwarded: None,
+        })
+    }
+
+    pub(super) fn namespace(&self) -> BorrowedFd<'_> {
+        self.namespace.as_fd()
+    }
+
+    /// The bridge's number.
+    pub(super) fn bridge(&self) -> u32 {
+        self.bridge
+    }
+
+    /// Answers and forwards by this from now on.
+    ///
+    /// # Errors
+    /// The kernel's answer to the rules.
+    pub(super) fn show(&mut self, view: View) -> io::Result<()> {
+        let mut networks = Vec::new();
+        for known in [address::pods(self.ipv6), address::services(self.ipv6)] {
+            let (v4, bits) = known.v4;
+            networks.push(zone_network(IpAddr::V4(v4), bits));
+            networks.extend(
+                known
+                    .v6
+                    .map(|(v6, bits)| zone_network(IpAddr::V6(v6), bits)),
+            );
+        }
+        let zone = Zone::new(view.services, view.pods, networks);
+        self.resolver.set_zone(zone);
+        let Some((rules, outbound)) = &self.rules else {
+            return Ok(());
+        };
+        if self.forwarded.as_ref() != Some(&view.ports) {
+            self.outside.set(&view.ports, &outbound.pods);
+            rules.apply(nft::services(&view.ports, outbound))?;
+            self.forwarded = Some(view.ports);
+        }
+        Ok(())
+    }
+}
+
+fn zone_network(address: IpAddr, bits: u8) -> names::Network {
+    names::Network {
+        address,
+        prefix: bits,
+    }
+}
+
+/// In the namespace.
+fn open(ipv6: bool) -> io::Result<Opened> {
+    let bridge = node::set_up(&address::pod_network(ipv6))?;
+    let own = if ipv6 {
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, DOMAIN_PORT))
+    } else {
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, DOMAIN_PORT))
+    };
+    let datagrams = UdpSocket::bind(own)?;
+    let connections = TcpListener::bind(own)?;
+    let rule = || -> io::Result<(Rules, Outbound, Sockets)> {
+        let sockets = Sockets::open(ipv6)?;
+        let outbound = Outbound {
+            pods: address::pods(ipv6),
+            services: address::services(ipv6),
+            tcp: sockets.tcp_ports()?,
+            udp: sockets.udp_ports()?,
+        };
+        let rules = Rules::open()?;
+        rules.apply(nft::outbound(&outbound))?;
+        Ok((rules, outbound, sockets))
+    };
+    Ok(Opened {
+        bridge,
+        datagrams,
+        connections,
+        rules: rule().ok(),
+    })
+}
+
+/// Connections to the outside are a thread's: a large transfer delays nobody's names.
+fn serve_uplink(
+    namespace: &OwnedFd,
+    sockets: Sockets,
+    outbound: &Outbound,
+    outside: OutsideServices,
+) -> io::Result<()> {
+    let inside = vec![outbound.pods, outbound.services];
+    let uplink = Uplink::new(namespace.try_clone()?, sockets, inside, outside)?;
+    // It lives as long as the agent: the end that would stop it is never closed.
+    let (end, held) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    std::thread::Builder::new()
+        .name("podrun-uplink".to_owned())
+        .spawn(move || {
+            uplink.run(end.as_fd()).ok();
+            drop(held);
+            // Another agent takes its place: a supervisor sees to that.
+            process::exit_now(1)
+        })?;
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! The node agent, who starts it and who uses its network.
+//!
+//! ```text
+//!  front end or supervisor             node agent
+//!     │ spawn, socket as stdin             │
+//!     │──── Begin + directories … ────────▶│  (the first only)
+//!     │◀──── Ready ────────────────────────│
+//!     │ connect to node.sock               │
+//!     │──── Join ─────────────────────────▶│
+//!     │◀──── Joined + namespaces … ────────│
+//!     ┊ the connection stays open          ┊  as long as the pod lives
+//! ```
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// To the node agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToNode {
+    /// The first message, over standard input.
+    Begin(Box<Begin>),
+    /// The first message of a connection: a pod uses the network until the connection ends.
+    Join,
+}
+
+/// What the agent is for. Descriptors, in order: the runtime directory, then, after an agent that
+/// has died, the network namespace that pods are in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begin {
+    /// Where sockets and locks are.
+    pub runtime: PathBuf,
+    /// Where pods and objects are.
+    pub state: PathBuf,
+    /// Where images are.
+    pub data: PathBuf,
+}
+
+/// From the node agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromNode {
+    /// It can be joined.
+    Ready,
+    /// Descriptors, in order: the agent's user and mount namespace, and the network namespace with
+    /// the bridge.
+    Joined {
+        /// The bridge's number there.
+        bridge: u32,
+    },
+    /// There is no pod network here.
+    Failed {
+        /// Why, as part of a line for the user.
+        message: String,
+    },
+}
