@@ -298,6 +298,23 @@ fn ping(namespace: &OwnedFd, address: IpAddr) -> io::Result<()> {
     Ok(())
 }
 
+/// The first answer is from one that is asked after it.
+fn nobody_answers_for_an_address(namespace: &OwnedFd, address: Ipv4Addr) {
+    let from = within(namespace.as_fd(), || {
+        let icmp = rustix::net::ipproto::ICMP;
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, Some(icmp))?;
+        let timeout = rustix::net::sockopt::Timeout::Recv;
+        rustix::net::sockopt::set_socket_timeout(&socket, timeout, Some(PATIENCE))?;
+        for asked in [address, OUTSIDE] {
+            let to = SocketAddr::from((asked, 0));
+            rustix::net::sendto(&socket, &[8, 0, 0, 0, 0, 0, 0, 1], SendFlags::empty(), &to)?;
+        }
+        let (_, _, from) = rustix::net::recvfrom(&socket, &mut [0; 8][..], RecvFlags::empty())?;
+        Ok(SocketAddr::try_from(from.unwrap())?)
+    });
+    assert_eq!(from.unwrap().ip(), OUTSIDE);
+}
+
 fn service(address: &str, protocol: Protocol, endpoints: &[SocketAddr]) -> ServicePort {
     let address: SocketAddr = address.parse().unwrap();
     ServicePort {
@@ -422,6 +439,7 @@ fn the_outside_answers(net: &Net) {
         // The first flow is still its own.
         echo(&clients[0], &server);
     }
+    nobody_answers_for_an_address(a, Ipv4Addr::new(192, 0, 2, 99));
     // A Service may lead there.
     for (name, outside) in [
         ("10.96.0.1:80", OUTSIDE.into()),
