@@ -299,20 +299,28 @@ fn ping(namespace: &OwnedFd, address: IpAddr) -> io::Result<()> {
 }
 
 /// The first answer is from one that is asked after it.
-fn nobody_answers_for_an_address(namespace: &OwnedFd, address: Ipv4Addr) {
+fn nobody_answers_for(namespace: &OwnedFd, address: IpAddr, other: IpAddr) {
+    let (domain, protocol, kind) = match address {
+        IpAddr::V4(_) => (AddressFamily::INET, rustix::net::ipproto::ICMP, 8),
+        IpAddr::V6(_) => (AddressFamily::INET6, rustix::net::ipproto::ICMPV6, 128),
+    };
     let from = within(namespace.as_fd(), || {
-        let icmp = rustix::net::ipproto::ICMP;
-        let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, Some(icmp))?;
+        let socket = rustix::net::socket(domain, SocketType::DGRAM, Some(protocol))?;
         let timeout = rustix::net::sockopt::Timeout::Recv;
         rustix::net::sockopt::set_socket_timeout(&socket, timeout, Some(PATIENCE))?;
-        for asked in [address, OUTSIDE] {
-            let to = SocketAddr::from((asked, 0));
-            rustix::net::sendto(&socket, &[8, 0, 0, 0, 0, 0, 0, 1], SendFlags::empty(), &to)?;
+        for asked in [address, other] {
+            let to = SocketAddr::new(asked, 0);
+            rustix::net::sendto(
+                &socket,
+                &[kind, 0, 0, 0, 0, 0, 0, 1],
+                SendFlags::empty(),
+                &to,
+            )?;
         }
         let (_, _, from) = rustix::net::recvfrom(&socket, &mut [0; 8][..], RecvFlags::empty())?;
         Ok(SocketAddr::try_from(from.unwrap())?)
     });
-    assert_eq!(from.unwrap().ip(), OUTSIDE);
+    assert_eq!(from.unwrap().ip(), other);
 }
 
 fn service(address: &str, protocol: Protocol, endpoints: &[SocketAddr]) -> ServicePort {
@@ -439,7 +447,8 @@ fn the_outside_answers(net: &Net) {
         // The first flow is still its own.
         echo(&clients[0], &server);
     }
-    nobody_answers_for_an_address(a, Ipv4Addr::new(192, 0, 2, 99));
+    nobody_answers_for(a, "192.0.2.99".parse().unwrap(), OUTSIDE.into());
+    nobody_answers_for(a, "2001:db8::99".parse().unwrap(), OUTSIDE6.into());
     // A Service may lead there.
     for (name, outside) in [
         ("10.96.0.1:80", OUTSIDE.into()),
