@@ -32,7 +32,7 @@ use crate::runtime::node;
 use crate::runtime::spawn::HERE;
 use crate::stage::user_namespace;
 use crate::store::Store;
-use crate::sys::process::{self, SingleThread};
+use crate::sys::process::{self, Reloadable, SingleThread};
 use crate::sys::{inheritance, seqpacket, signal};
 use crate::wire::{self, Begin, FromNode, IdSpace, ToNode};
 
@@ -41,6 +41,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Changes of the store within this time are read together: a pod's start writes several.
 const TOGETHER: Duration = Duration::from_millis(10);
+
+/// Without work for this long it lets go of the memory that it can have back.
+const REST: Duration = Duration::from_secs(1);
 
 /// After the kernel has refused to forward as the store says.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -67,7 +70,6 @@ pub fn run(mode: &str) -> u8 {
     };
     say(&starter, &FromNode::Ready, &[]);
     drop(starter);
-    process::Reloadable::find().release();
     u8::from(agent.serve().is_err())
 }
 
@@ -129,8 +131,11 @@ impl Agent {
     fn serve(&mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(64);
         let mut look_again = Some(Instant::now());
+        let memory = Reloadable::find();
+        let mut rest_at = None;
         loop {
-            let deadlines = [self.network.resolver.deadline(), self.read_at, look_again];
+            let resolver = self.network.resolver.deadline();
+            let deadlines = [resolver, self.read_at, look_again, rest_at];
             let next = deadlines.into_iter().flatten().min();
             let timeout = next.map(|at| timespec(at.saturating_duration_since(Instant::now())));
             match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
@@ -138,6 +143,12 @@ impl Agent {
                 Err(errno) => return Err(errno.into()),
             }
             let now = Instant::now();
+            if rest_at.is_some_and(|at| at <= now) && events.is_empty() {
+                memory.release();
+                rest_at = None;
+            } else if !events.is_empty() {
+                rest_at = now.checked_add(REST);
+            }
             for event in events.drain(..) {
                 match event.data.u64() {
                     LISTENER => self.accept()?,
