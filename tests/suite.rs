@@ -95,6 +95,8 @@ mod logs;
 mod looking;
 #[path = "suite/machine.rs"]
 mod machine;
+#[path = "suite/network.rs"]
+mod network;
 #[path = "suite/nginx.rs"]
 mod nginx;
 #[path = "suite/own_users.rs"]
