@@ -199,6 +199,9 @@ pub fn connect_pod(
 /// The kernel's answer to the first request that failed.
 pub fn configure_pod(pod: Addresses, gateway: Addresses) -> io::Result<()> {
     let eth0 = route::index_of(POD_INTERFACE)?;
+    // The setting for all interfaces changes none that is there already. Before it is up: nobody's
+    // advertisement may come first.
+    write_if_there("net/ipv6/conf/eth0/accept_ra", "0")?;
     let mut requests = Requests::new().up(LOOPBACK_INDEX).up(eth0);
     for (address, gateway) in pod.list().into_iter().zip(gateway.list()) {
         let prefix_len = if address.is_ipv4() { 32 } else { 128 };
