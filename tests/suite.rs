@@ -97,8 +97,12 @@ mod looking;
 mod machine;
 #[path = "suite/network.rs"]
 mod network;
+#[path = "suite/network_outside.rs"]
+mod network_outside;
 #[path = "suite/nginx.rs"]
 mod nginx;
+#[path = "suite/node_agent.rs"]
+mod node_agent;
 #[path = "suite/own_users.rs"]
 mod own_users;
 #[path = "suite/ports.rs"]
