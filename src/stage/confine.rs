@@ -137,7 +137,8 @@ pub fn confine_helper(filter: &Filter) -> io::Result<()> {
     seccomp::load(&filter.0)
 }
 
-/// What setting up a pod's processes needs: their files, ids, namespaces, networks and devices.
+/// What setting up a pod's processes needs: their files, ids, namespaces, networks and devices; and
+/// the node agent, which a supervisor starts again, for pings to the outside.
 const SUPERVISING: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::DAC_READ_SEARCH)
@@ -150,6 +151,7 @@ const SUPERVISING: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETFCAP)
     .union(CapabilitySet::NET_BIND_SERVICE)
     .union(CapabilitySet::NET_ADMIN)
+    .union(CapabilitySet::NET_RAW)
     .union(CapabilitySet::IPC_LOCK)
     .union(CapabilitySet::SYS_CHROOT)
     .union(CapabilitySet::SYS_PTRACE)

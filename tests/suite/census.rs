@@ -95,6 +95,13 @@ pub(crate) fn processes_of(root: &Path) -> Vec<Process> {
     processes
 }
 
+/// The node agents of the pods below this state directory.
+pub(crate) fn agents(root: &Path) -> Vec<Process> {
+    let mut processes = with_agent(root);
+    processes.retain(|process| process.name == AGENT);
+    processes
+}
+
 fn with_agent(root: &Path) -> Vec<Process> {
     let all = all_processes();
     let own = i32::try_from(std::process::id()).unwrap();

@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::census::Process;
+use crate::census::{self, Process};
 use crate::harness::{PATIENCE, Podrun, Running, container, documents, lasting, once, until};
 use crate::network::{addresses, ask, backend, client, service, until_heard, up_all};
 
 /// The agent of this test's pods, if there is one.
 fn agent(podrun: &Podrun) -> Option<Process> {
-    let mut all = podrun.processes().into_iter();
-    all.find(|process| process.name == "podrun-node")
+    census::agents(&podrun.root()).into_iter().next()
 }
 
 /// Kills the agent and waits for the next one.
@@ -115,9 +114,8 @@ fn many_pods_start_at_once_and_reach_one_another() {
         start.end().ok();
     }
     assert_addresses_differ(&podrun, 20);
-    let agents = podrun.processes();
-    let agents = agents.iter().filter(|it| it.name == "podrun-node").count();
-    assert_eq!(agents, 1, "one agent for all of them");
+    let agents = census::agents(&podrun.root());
+    assert_eq!(agents.len(), 1, "one agent for all of them: {agents:?}");
     for (name, next) in names.iter().zip(names.iter().cycle().skip(7)) {
         for address in addresses(&podrun, next) {
             let address = std::net::SocketAddr::new(address, 8080).to_string();

@@ -55,7 +55,11 @@ impl Sockets {
             }
             bind(&socket, &any(family))?;
             udp.push((family, socket));
-            icmp.push((family, open_icmp(family)?));
+            // Without CAP_NET_RAW, which not every container has that podrun runs in, it is only
+            // pings that stay inside.
+            if let Ok(socket) = open_icmp(family) {
+                icmp.push((family, socket));
+            }
         }
         Ok(Self { tcp, udp, icmp })
     }
