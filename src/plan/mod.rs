@@ -18,7 +18,8 @@ mod user;
 
 pub use crate::manifest::{Amounts, NODE_PORTS};
 pub use build::{
-    HostFacts, Input, PlanProblem, asks_for_huge_pages, build, build_ephemeral, projected_volumes,
+    HostFacts, Input, PlanProblem, asks_for_huge_pages, build, build_ephemeral, host_ports,
+    projected_volumes,
 };
 pub use dns::CLUSTER_DOMAIN;
 pub use env_file::{EnvFile, MAX_ENV_FILE, value_in};

@@ -431,6 +431,23 @@ pub struct PublishedPort {
     pub protocol: Protocol,
 }
 
+impl PublishedPort {
+    /// Whether the kernel would refuse to open one beside the other (`bind(2)`, EADDRINUSE): the
+    /// same protocol and number at one address, or at one that takes the other in. `::` takes in
+    /// IPv4 too (`ipv6(7)`, IPV6_V6ONLY). A port that the kernel chooses is always another.
+    #[must_use]
+    pub fn clashes(&self, other: &Self) -> bool {
+        let takes_in =
+            |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
+        self.protocol == other.protocol
+            && self.host_port == other.host_port
+            && self.host_port != 0
+            && (self.host_ip == other.host_ip
+                || takes_in(self.host_ip, other.host_ip)
+                || takes_in(other.host_ip, self.host_ip))
+    }
+}
+
 /// Transport of a published port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Protocol {

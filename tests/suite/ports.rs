@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Podrun, container, container_with, free_port, lasting, until};
+use crate::harness::{Podrun, container, container_with, documents, free_port, lasting, until};
 
 fn get(port: u16) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -179,4 +179,44 @@ fn a_client_that_leaves_without_reading_breaks_its_own_connection_only() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert_eq!(answer, "still there");
+}
+
+/// A Pod that waits, with one host port.
+fn with_port(name: &str, port: &serde_json::Value) -> serde_json::Value {
+    let ports = json!({ "ports": [port] });
+    lasting(name, &[container_with("a", &["ready-sleep"], &ports)])
+}
+
+#[test]
+fn a_port_that_two_pods_want_is_told_with_the_name_before_anything_starts() {
+    let podrun = Podrun::new();
+    let port = free_port();
+    let everywhere = json!({ "containerPort": 8000, "hostPort": port });
+    let loopback = json!({ "containerPort": 8000, "hostPort": port, "hostIP": "127.0.0.1" });
+
+    let both = documents(&[with_port("one", &everywhere), with_port("two", &loopback)]);
+    let path = podrun.manifest_text("both", &both);
+    let refused = podrun.run(["up", &path]);
+    assert_ne!(refused.code, 0);
+    refused.says(&format!(
+        "pod/two: TCP port 127.0.0.1:{port} of the host is pod/one's"
+    ));
+    assert!(podrun.pods().is_empty(), "a pod was started");
+
+    podrun.up(&with_port("one", &everywhere)).ok();
+    let uid = podrun.pod("one")["metadata"]["uid"].clone();
+    let refused = podrun.up(&with_port("two", &loopback));
+    assert_ne!(refused.code, 0);
+    refused.says("of the host is pod/one's");
+
+    // The same number for UDP is another port, and a pod may change while it keeps its own.
+    let udp = json!({ "containerPort": 8000, "hostPort": port, "protocol": "UDP" });
+    podrun.up(&with_port("two", &udp)).ok();
+    podrun.up(&with_port("one", &loopback)).ok();
+    assert_ne!(podrun.pod("one")["metadata"]["uid"], uid);
+
+    // Pods that would be replaced go on when their new ports are somebody else's.
+    let uid = podrun.pod("two")["metadata"]["uid"].clone();
+    podrun.up(&with_port("two", &loopback)).says("is pod/one's");
+    assert_eq!(podrun.pod("two")["metadata"]["uid"], uid);
 }

@@ -176,6 +176,7 @@ pub(crate) fn prepare(
     // Once before anything exists; the real plans differ in uid and address only.
     let plans = prepared.trial_plans()?;
     notes::warn_about_omissions(&plans);
+    prepared.check_ports(&plans)?;
     prepared.control = Control::of(&plans, options.strict_limits)?;
     Ok(prepared)
 }

@@ -2,10 +2,82 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use k8s_openapi::api::core::v1::Pod;
+
+use super::{Change, Prepared};
 use crate::cli::failure::{Failure, INVALID};
-use crate::names::ObjectName;
+use crate::names::{Namespace, ObjectName};
 use crate::net::listen;
-use crate::plan::{PodPlan, Protocol, PublishedPort};
+use crate::plan::{self, PodPlan, Protocol, PublishedPort};
+use crate::store::{Liveness, PodRecord};
+
+impl Prepared {
+    /// Looks for ports that two Pods want, while the Pods that are to be replaced still run.
+    ///
+    /// What `--publish` gave to a pod that runs is not stored with it; the kernel refuses that one
+    /// when it is opened.
+    ///
+    /// # Errors
+    /// Two Pods of these files want one port, or a pod that stays has it.
+    pub(super) fn check_ports(&self, plans: &[PodPlan]) -> Result<(), Failure> {
+        if plans.iter().all(|plan| plan.ports.is_empty()) {
+            return Ok(());
+        }
+        let mut taken: Vec<(Namespace, ObjectName, PublishedPort)> = Vec::new();
+        for pod in self.store.pods().map_err(Failure::internal)? {
+            let is_replaced = self.pods.iter().any(|(wanted, change)| {
+                *change != Change::Keep
+                    && wanted.namespace == pod.record.namespace
+                    && wanted.name == pod.record.name
+            });
+            if !is_replaced {
+                let (namespace, name) = (&pod.record.namespace, &pod.record.name);
+                let ports = ports_in_use(&pod).into_iter();
+                taken.extend(ports.map(|port| (namespace.clone(), name.clone(), port)));
+            }
+        }
+        for plan in plans {
+            for port in &plan.ports {
+                let owner = taken.iter().find(|(_, _, other)| other.clashes(port));
+                if let Some((namespace, name, _)) = owner {
+                    return Err(clash(plan, port, namespace, name));
+                }
+            }
+            let ports = plan.ports.iter();
+            taken.extend(ports.map(|port| (plan.namespace.clone(), plan.name.clone(), *port)));
+        }
+        Ok(())
+    }
+}
+
+/// The host ports of a pod whose forwarder still runs.
+fn ports_in_use(pod: &PodRecord) -> Vec<PublishedPort> {
+    let has_ended = || matches!(pod.status().phase.as_deref(), Some("Succeeded" | "Failed"));
+    if pod.liveness != Liveness::Alive || has_ended() {
+        return Vec::new();
+    }
+    let stored = pod.dir.read_pod();
+    let spec = stored
+        .and_then(|value| serde_json::from_value::<Pod>(value).ok())
+        .and_then(|pod| pod.spec);
+    spec.map(|spec| plan::host_ports(&spec)).unwrap_or_default()
+}
+
+fn clash(
+    plan: &PodPlan,
+    port: &PublishedPort,
+    namespace: &Namespace,
+    owner: &ObjectName,
+) -> Failure {
+    let start = port_of_host(&plan.name, port);
+    let place = if plan.namespace == *namespace {
+        String::new()
+    } else {
+        format!(" in namespace {namespace}")
+    };
+    Failure::with_code(INVALID, format!("{start} is pod/{owner}'s{place}"))
+        .hinted("choose another hostPort, or another hostIP for each")
+}
 
 /// Opens the host's side of the published ports; a port 0 becomes the one the kernel chose.
 pub(super) fn open_ports(plan: &mut PodPlan) -> Result<Vec<std::os::fd::OwnedFd>, Failure> {
@@ -22,13 +94,18 @@ pub(super) fn open_ports(plan: &mut PodPlan) -> Result<Vec<std::os::fd::OwnedFd>
     Ok(sockets)
 }
 
-fn port_failure(name: &ObjectName, port: &PublishedPort, error: &std::io::Error) -> Failure {
+/// How a message about the port begins.
+fn port_of_host(name: &ObjectName, port: &PublishedPort) -> String {
     let protocol = match port.protocol {
         Protocol::Tcp => "TCP",
         Protocol::Udp => "UDP",
     };
     let place = std::net::SocketAddr::new(port.host_ip, port.host_port);
-    let start = format!("pod/{name}: {protocol} port {place} of the host");
+    format!("pod/{name}: {protocol} port {place} of the host")
+}
+
+fn port_failure(name: &ObjectName, port: &PublishedPort, error: &std::io::Error) -> Failure {
+    let start = port_of_host(name, port);
     match error.raw_os_error() {
         Some(libc::EADDRINUSE) => Failure::with_code(INVALID, format!("{start} is in use"))
             .hinted("choose another hostPort, or end what listens there (`ss -ltnup` shows it)"),

@@ -14,6 +14,7 @@ mod service_links;
 mod sub_path;
 mod volume;
 
+pub use ports::host_ports;
 pub use resources::asks_for_huge_pages;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,15 @@ use k8s_openapi::api::core::v1::{ContainerPort, PodSpec};
 use super::{PlanProblem, containers, problem};
 use crate::plan::{Protocol, PublishedPort};
 
+/// The host ports that a stored Pod asks for; a Pod in the host's network has none to forward.
+pub fn host_ports(spec: &PodSpec) -> Vec<PublishedPort> {
+    if spec.host_network == Some(true) {
+        return Vec::new();
+    }
+    // What is wrong with them was said when the Pod was started.
+    published(spec, &[], &mut Vec::new())
+}
+
 /// Those that a container asks for, init containers too, and those of `--publish`.
 pub(super) fn published(
     spec: &PodSpec,
@@ -36,12 +45,7 @@ fn add_port(
     path: &str,
     problems: &mut Vec<PlanProblem>,
 ) {
-    let same = |known: &&PublishedPort| {
-        (known.host_ip, known.host_port, known.protocol)
-            == (port.host_ip, port.host_port, port.protocol)
-            && port.host_port != 0
-    };
-    match ports.iter().find(same) {
+    match ports.iter().find(|known| known.clashes(&port)) {
         None => ports.push(port),
         Some(known) if *known == port => {}
         Some(_) => {
