@@ -434,7 +434,7 @@ pub struct PublishedPort {
 impl PublishedPort {
     /// Whether the kernel would refuse to open one beside the other (`bind(2)`, EADDRINUSE): the
     /// same protocol and number at one address, or at one that takes the other in. `::` takes in
-    /// IPv4 too (`ipv6(7)`, IPV6_V6ONLY). A port that the kernel chooses is always another.
+    /// IPv4 too (`ipv6(7)`, `IPV6_V6ONLY`). A port that the kernel chooses is always another.
     #[must_use]
     pub fn clashes(&self, other: &Self) -> bool {
         let takes_in =
