@@ -20,20 +20,18 @@ use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, sockopt};
-use rustix::process::DumpableBehavior;
 
 use crate::node::network::Network;
 use crate::node::world::World;
-use crate::runtime::node;
 use crate::runtime::spawn::HERE;
+use crate::runtime::{node, resident};
 use crate::stage::user_namespace;
 use crate::store::Store;
 use crate::sys::process::{self, Reloadable, SingleThread};
-use crate::sys::{inheritance, seqpacket, signal};
+use crate::sys::{seqpacket, signal};
 use crate::wire::{self, Begin, FromNode, IdSpace, ToNode};
 
 /// Until an agent that nobody needs, but whose lock another process holds, looks again.
@@ -280,22 +278,7 @@ fn enter(mode: &str, starter: &OwnedFd) -> Result<(), String> {
 }
 
 fn become_agent() -> io::Result<()> {
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    for number in 0..=2 {
-        process::install_descriptor(null.as_fd(), number)?;
-    }
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    rustix::process::setrlimit(
-        rustix::process::Resource::Nofile,
-        rustix::process::Rlimit {
-            current: descriptors.maximum,
-            ..descriptors
-        },
-    )?;
-    inheritance::reset();
-    rustix::process::chdir("/")?;
-    rustix::process::umask(Mode::from_raw_mode(0o077));
+    resident::settle()?;
     rustix::thread::set_name(c"podrun-node")?;
     signal::reset_all()
 }

@@ -7,6 +7,7 @@ pub mod idmap;
 pub mod inside;
 pub mod node;
 pub mod pod_ids;
+pub mod resident;
 pub mod sealed;
 pub mod spawn;
 pub mod trial;
