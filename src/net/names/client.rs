@@ -9,7 +9,7 @@ use rustix::event::epoll::EventFlags;
 
 use super::frames::{Frames, Stream};
 
-/// How long a client may keep a stream without a question or an answer on it (RFC 7766, 6.2.3).
+/// How long a client may keep a stream after an answer, or without any (RFC 7766, 6.2.3).
 const IDLE: Duration = Duration::from_secs(10);
 
 /// How many questions of one stream are asked elsewhere at once (RFC 7766, 6.2.1.1); the next
@@ -41,9 +41,14 @@ impl Client {
         }
     }
 
-    /// Sends and receives what goes.
-    pub(super) fn exchange(&mut self) -> Result<()> {
-        self.frames.write(&mut self.stream)?;
+    /// Sends what goes.
+    pub(super) fn send(&mut self) -> Result<()> {
+        self.frames.write(&mut self.stream)
+    }
+
+    /// Receives what has come. Whoever calls it takes the questions as well: no event tells of
+    /// those that are received.
+    pub(super) fn receive(&mut self) -> Result<()> {
         if self.input == Stream::Open && !self.is_full() {
             self.input = self.frames.read(&mut self.stream)?;
         }
@@ -51,13 +56,11 @@ impl Client {
     }
 
     /// The next question, where it may be asked already.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Vec<u8>> {
+    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
         if self.is_full() {
             return None;
         }
-        let message = self.frames.next()?;
-        self.idle_until = later(now);
-        Some(message)
+        self.frames.next()
     }
 
     /// A question is asked elsewhere.

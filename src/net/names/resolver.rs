@@ -204,6 +204,8 @@ impl Resolver {
             }
         }
         stream.set_nonblocking(true)?;
+        // Answers are whole messages: none waits for the one before to be acknowledged.
+        stream.set_nodelay(true)?;
         let token = self.token();
         let client = Client::new(stream, now);
         let data = EventData::new_u64(token);
@@ -232,8 +234,30 @@ impl Resolver {
         let Some(client) = self.clients.get_mut(&token) else {
             return;
         };
-        let mut open = client.exchange().is_ok();
-        while let Some(query) = self.clients.get_mut(&token).and_then(|one| one.next(now)) {
+        let mut open = client.send().is_ok() && client.receive().is_ok();
+        // Sending makes room for answers to more of what was received.
+        while self.take_questions(token, now) {
+            let Some(client) = self.clients.get_mut(&token) else {
+                return;
+            };
+            open = open && client.send().is_ok();
+        }
+        let Some(client) = self.clients.get_mut(&token) else {
+            return;
+        };
+        open = open && !client.is_done();
+        let data = EventData::new_u64(token);
+        if !open || epoll::modify(&self.epoll, &*client, data, client.interest()).is_err() {
+            self.forget(token);
+        }
+    }
+
+    /// Takes the questions a client has sent, as far as it may have answers in line; whether
+    /// there was any.
+    fn take_questions(&mut self, token: u64, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(query) = self.clients.get_mut(&token).and_then(Client::next) {
+            any = true;
             let reply = match answer(&self.zone, &query, Transport::Tcp) {
                 Answer::Reply(reply) => Some(reply),
                 Answer::Forward(forward) => self.begin(forward, Asker::Stream(token), now),
@@ -243,14 +267,7 @@ impl Resolver {
                 client.answer(&reply, now);
             }
         }
-        let Some(client) = self.clients.get_mut(&token) else {
-            return;
-        };
-        open = open && client.exchange().is_ok() && !client.is_done();
-        let data = EventData::new_u64(token);
-        if !open || epoll::modify(&self.epoll, &*client, data, client.interest()).is_err() {
-            self.forget(token);
-        }
+        any
     }
 
     /// Begins to ask the host's resolvers; the answer is at hand only where that fails.

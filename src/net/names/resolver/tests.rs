@@ -441,6 +441,7 @@ fn a_server_that_cannot_answer_is_followed_by_the_next_and_believed_if_it_is_the
     assert!(rig.is_silent());
     rig.tell(1, &answer_to(&question, Rcode::REFUSED, 0), from);
     assert_eq!(code(&rig.receive()), Rcode::REFUSED);
+    assert!(rig.resolver.owners.is_empty());
 }
 
 #[test]
@@ -542,7 +543,7 @@ fn a_stream_s_server_that_refuses_or_hangs_up_is_followed_by_the_next() {
 }
 
 #[test]
-fn an_idle_stream_is_closed_but_not_one_that_waits() {
+fn an_idle_stream_is_closed_and_one_that_was_answered_later() {
     let mut rig = rig(1);
     let mut idle = rig.connect();
     // A torn question is no activity.
@@ -575,10 +576,16 @@ fn an_idle_stream_is_closed_but_not_one_that_waits() {
 #[test]
 fn a_stream_that_is_one_too_many_takes_the_place_of_the_idlest() {
     let mut rig = rig(1);
+    // The very first waits for an answer, so that it is not idle.
+    let mut waiting = rig.connect();
+    waiting
+        .write_all(&framed(&query("example.com", Rtype::A)))
+        .unwrap();
+    let mut server = rig.accepted(0);
     let mut first = rig.connect();
-    rig.until(|rig| (rig.resolver.clients.len() == 1).then_some(()));
+    rig.until(|rig| (rig.resolver.clients.len() == 2).then_some(()));
     rig.pass(1);
-    let _others: Vec<TcpStream> = (1..MAX_CLIENTS).map(|_| rig.connect()).collect();
+    let _others: Vec<TcpStream> = (2..MAX_CLIENTS).map(|_| rig.connect()).collect();
     rig.until(|rig| (rig.resolver.clients.len() == MAX_CLIENTS).then_some(()));
     let mut last = rig.connect();
     rig.closed(&mut first);
@@ -586,6 +593,11 @@ fn a_stream_that_is_one_too_many_takes_the_place_of_the_idlest() {
     last.write_all(&framed(&query("web.default.svc.cluster.local", Rtype::A)))
         .unwrap();
     assert_eq!(count(&rig.read(&mut last)), 1);
+    let question = rig.read(&mut server);
+    server
+        .write_all(&framed(&answer_to(&question, Rcode::NOERROR, 2)))
+        .unwrap();
+    assert_eq!(count(&rig.read(&mut waiting)), 2);
 }
 
 #[test]
@@ -605,6 +617,18 @@ fn one_stream_has_a_bounded_number_of_questions_elsewhere() {
     // Its place is the next one's.
     rig.accepted(0);
     assert_eq!(rig.resolver.pending.len(), 64);
+}
+
+#[test]
+fn questions_that_had_to_wait_are_answered_without_another_event() {
+    let mut rig = rig(1);
+    let mut client = rig.connect();
+    // Read at once, while their answers are more than may be unsent.
+    let question = framed(&query("web.default.svc.cluster.local", Rtype::ANY));
+    client.write_all(&question.repeat(1500)).unwrap();
+    for _ in 0..1500 {
+        assert_eq!(count(&rig.read(&mut client)), 2);
+    }
 }
 
 #[test]
@@ -692,6 +716,9 @@ fn a_client_that_is_gone_leaves_nothing_behind() {
         .unwrap();
     let mut stream = rig.accepted(0);
     let question = rig.read(&mut stream);
+    // Nothing is read of it any more, so that only its end can be noticed.
+    client.shutdown(Shutdown::Write).unwrap();
+    rig.settle();
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     drop(client);
     rig.until(|rig| rig.resolver.clients.is_empty().then_some(()));
