@@ -83,7 +83,9 @@ pub(super) fn zone() -> Zone {
                 port("gossip", Protocol::Udp, 7946),
             ],
             vec![
-                endpoint("10.88.0.6", Some("db-0"), &db),
+                // One address may be several endpoints, with a port each.
+                endpoint("10.88.0.6", Some("db-0"), &db[..1]),
+                endpoint("10.88.0.6", Some("db-0"), &db[1..]),
                 endpoint("fd00:88::6", Some("db-0"), &db),
                 endpoint("10.88.0.7", None, &other_db),
                 endpoint("fd00:88::", None, &other_db),
@@ -105,6 +107,7 @@ pub(super) fn zone() -> Zone {
     let networks = vec![
         network("10.88.0.0", 16),
         network("10.96.0.0", 12),
+        network("11.0.0.0", 16),
         network("fd00:88::", 64),
     ];
     Zone::new(services, pods, networks)
@@ -325,6 +328,8 @@ fn names_have_the_records_of_the_specification() {
             "NXDOMAIN aa\nauthority 111.10.in-addr.arpa SOA"),
         ("1.0.112.10.in-addr.arpa", Rtype::PTR, "forward 1.0.112.10.in-addr.arpa"),
         ("10.in-addr.arpa", Rtype::PTR, "forward 10.in-addr.arpa"),
+        ("11.in-addr.arpa", Rtype::PTR, "forward 11.in-addr.arpa"),
+        ("0.11.in-addr.arpa", Rtype::PTR, "NOERROR aa\nauthority 0.11.in-addr.arpa SOA"),
         ("006.0.88.10.in-addr.arpa", Rtype::PTR,
             "NXDOMAIN aa\nauthority 88.10.in-addr.arpa SOA"),
         ("1.2.0.192.in-addr.arpa", Rtype::PTR, "forward 1.2.0.192.in-addr.arpa"),
@@ -447,6 +452,8 @@ fn what_does_not_fit_a_datagram_is_cut_and_marked() {
         (None, 512),
         (Some(100), 512),
         (Some(700), 700),
+        // Room for one more address, were it not for the extensions.
+        (Some(705), 705),
         (Some(4096), 1232),
     ] {
         let query = query_with(name, Rtype::A, Class::IN, said);
@@ -700,6 +707,24 @@ fn an_external_name_is_an_alias_with_the_answer_about_its_target() {
         format!("NXDOMAIN{aliases}")
     );
     assert_eq!(show(&forward.failure()), "SERVFAIL");
+}
+
+#[test]
+fn a_chain_of_aliases_has_an_end() {
+    let chain = |length: usize| {
+        let mut services: Vec<Service> = (0..length)
+            .map(|number| {
+                let target = format!("a{}.default.svc.cluster.local", number + 1);
+                alias(&format!("a{number}"), &target)
+            })
+            .collect();
+        let own = Reach::ClusterIps(vec!["10.96.0.1".parse().unwrap()]);
+        services.push(service(&format!("a{length}"), own, Vec::new(), Vec::new()));
+        let zone = Zone::new(services, Vec::new(), Vec::new());
+        ask(&zone, "a0.default.svc.cluster.local", Rtype::A)
+    };
+    assert!(chain(8).ends_with("a8.default.svc.cluster.local A 10.96.0.1"));
+    assert_eq!(chain(9), "SERVFAIL");
 }
 
 /// Bytes that are nearly a query.

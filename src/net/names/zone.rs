@@ -3,7 +3,7 @@
 //! Pure: a [`Zone`] is made from the Services and pods of a moment and replaced as a whole when
 //! they change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::reverse::{Network, Tree};
@@ -84,7 +84,7 @@ pub struct Zone {
 }
 
 /// One record's data.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Data {
     A(Ipv4Addr),
     Aaaa(Ipv6Addr),
@@ -218,7 +218,7 @@ impl Service {
             (Reach::ExternalName(name), []) => Some(vec![Data::Cname(name.clone())]),
             (Reach::ExternalName(_), _) => None,
             (Reach::ClusterIps(addresses), []) => {
-                Some(addresses.iter().copied().map(Data::from).collect())
+                Some(some(addresses.iter().copied().map(Data::from)).unwrap_or_default())
             }
             // The specification, 2.4.1: without endpoints there is no such name.
             (Reach::Endpoints, []) => some(
@@ -254,20 +254,16 @@ impl Service {
             };
             return some(self.ports.iter().filter(|port| is_it(port)).map(of_service));
         }
-        let mut records = Vec::new();
-        for endpoint in &self.endpoints {
-            for port in endpoint.ports.iter().filter(|port| is_it(port)) {
-                let record = Data::Srv {
-                    port: port.port,
-                    target: endpoint.domain_name(self),
-                };
-                // The endpoints of a pod with two addresses share one name.
-                if !records.contains(&record) {
-                    records.push(record);
-                }
-            }
-        }
-        some(records.into_iter())
+        let of_endpoint = |endpoint: &Endpoint| {
+            let target = endpoint.domain_name(self);
+            let ports = endpoint.ports.iter().filter(|port| is_it(port));
+            let record = |port: &Port| Data::Srv {
+                port: port.port,
+                target: target.clone(),
+            };
+            ports.map(record).collect::<Vec<_>>()
+        };
+        some(self.endpoints.iter().flat_map(of_endpoint))
     }
 
     /// Whether a port that has SRV records is as asked.
@@ -314,10 +310,13 @@ impl From<IpAddr> for Data {
     }
 }
 
-/// The records, or no such name where there are none.
+/// The records, or no such name where there are none. Each is there once (RFC 2181, 5), though
+/// an address may be several endpoints, with a port each, and a pod with two addresses has one
+/// hostname.
 fn some(records: impl Iterator<Item = Data>) -> Option<Vec<Data>> {
-    let records: Vec<Data> = records.collect();
-    (!records.is_empty()).then_some(records)
+    let mut seen = HashSet::new();
+    let distinct: Vec<Data> = records.filter(|one| seen.insert(one.clone())).collect();
+    (!distinct.is_empty()).then_some(distinct)
 }
 
 fn protocol_of(label: &str) -> Option<Protocol> {
