@@ -11,7 +11,7 @@
 //!                                       │                              host's resolv.conf
 //! ```
 //!
-//! [`zone`] and [`answer`] are pure: a [`Zone`] is a value, and a query's bytes become an
+//! `zone` and [`answer`] are pure: a [`Zone`] is a value, and a query's bytes become an
 //! [`Answer`](answer::Answer). [`Resolver`] has the sockets, and no thread; its descriptor is
 //! watched in the loop of the process that holds it.
 //!
