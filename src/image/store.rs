@@ -1,6 +1,6 @@
 //! Images on the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -367,19 +367,20 @@ impl ImageStore {
         }))
     }
 
-    /// Removes blobs and layers that no name needs, and what killed pulls have left. Running pods
-    /// keep their layers: those are mounted, and their names are checked by the caller.
+    /// Removes blobs and layers that no name needs, and what killed pulls have left, but for the
+    /// layers that are mounted: what a name meant when a pod started it may mean no more.
     ///
     /// # Errors
     /// What cannot be removed.
     pub fn collect_garbage(
         &self,
+        mounted: &BTreeSet<String>,
         remove: &dyn Fn(&Path) -> io::Result<()>,
     ) -> Result<usize, ImageError> {
         let _lock = self.lock("names")?;
         let names = self.names()?;
         let mut blobs = Vec::new();
-        let mut layers = Vec::new();
+        let mut layers: Vec<String> = mounted.iter().cloned().collect();
         for named in names.images.values() {
             blobs.extend([
                 named.manifest.hex().to_owned(),

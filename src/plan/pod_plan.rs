@@ -1,6 +1,7 @@
 //! The plan of one pod: pure data, serialisable, written by the front end and performed by the
 //! supervisor without looking anything up.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -135,6 +136,21 @@ pub enum Network {
 }
 
 impl PodPlan {
+    /// The names of the layers that its containers and volumes are made of.
+    pub fn layers(&self) -> BTreeSet<String> {
+        let roots = self.containers.iter().filter_map(|one| match &one.root {
+            RootSource::Layers(layers) => Some(layers),
+            RootSource::Host => None,
+        });
+        let volumes = self.volumes.iter().filter_map(|one| match &one.source {
+            VolumeSource::Image { layers } => Some(layers),
+            _ => None,
+        });
+        let paths = roots.chain(volumes).flatten();
+        let names = paths.filter_map(|path| path.file_name()?.to_str());
+        names.map(ToOwned::to_owned).collect()
+    }
+
     /// `status.podIPs`: those of the pod's own network, or the machine's.
     pub fn addresses(&self) -> Vec<IpAddr> {
         match self.network {

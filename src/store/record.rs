@@ -1,5 +1,6 @@
 //! Who a pod is, and all that is known of it.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -28,6 +29,9 @@ pub struct Record {
     pub digest: String,
     /// The pod's address, if it has a network of its own.
     pub address: Option<Ipv4Addr>,
+    /// The layers of its images and image volumes, by their names in the store: a tag may be
+    /// another image's by now.
+    pub layers: BTreeSet<String>,
     /// `metadata.creationTimestamp`
     pub created: jiff::Timestamp,
     /// The boot it belongs to.

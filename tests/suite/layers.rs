@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::forge::{self, Entry};
-use crate::harness::{Output, Podrun, once};
+use crate::harness::{Output, Podrun, container, lasting, once};
 
 /// What is being made, or was left by somebody who made it; locks are for everybody.
 fn staged(podrun: &Podrun) -> Vec<PathBuf> {
@@ -213,4 +213,26 @@ fn whiteouts_are_found_like_the_other_entries_of_their_layer() {
     ];
     let image = forge::image_over_probe("localhost/hard:1", &json!({}), &entries);
     podrun.try_load(&image).code(1).says("a link to nothing");
+}
+
+#[test]
+fn what_a_tag_meant_when_a_pod_was_started_stays_as_long_as_the_pod() {
+    let podrun = Podrun::empty();
+    let image = "localhost/moved:1";
+    let files = |name| [Entry::File(name, b"x")];
+    podrun.load(&forge::image_over_probe(image, &json!({}), &files("one")));
+    let mut pod = lasting("early", &[container("a", &["ready-sleep"])]);
+    pod["spec"]["containers"][0]["image"] = image.into();
+    podrun.up(&pod).ok();
+    podrun.load(&forge::image_over_probe(image, &json!({}), &files("two")));
+    podrun.run(["prune", "--images"]).ok();
+    podrun.run(["restart", "early"]).ok();
+    podrun.probe("early", "a", &["exists", "/one"]);
+    podrun.run(["rm", "early"]).ok();
+    let removed = podrun.run(["prune"]).ok().stdout;
+    assert!(
+        removed.contains("unused blobs and layers removed"),
+        "{removed}"
+    );
+    podrun.nothing_left();
 }

@@ -414,6 +414,7 @@ impl Prepared {
                 uid: uid.clone(),
                 digest: wanted.digest.clone(),
                 address: matches!(plan.network, plan::Network::Pod { .. }).then_some(address),
+                layers: plan.layers(),
                 created: jiff::Timestamp::now(),
                 boot_id: store::boot_id().map_err(Failure::internal)?,
                 podrun: env!("CARGO_PKG_VERSION").to_owned(),

@@ -50,8 +50,12 @@ pub(crate) fn run(global: &Global, options: &Prune) -> Result<u8, Failure> {
         }
     }
     let ids = IdMap::of_this_user();
+    let pods = store.pods().map_err(Failure::internal)?;
+    let mounted = pods.into_iter().flat_map(|pod| pod.record.layers).collect();
     let removed = images
-        .collect_garbage(&|path| inside::remove(&ids, path).map_err(std::io::Error::other))
+        .collect_garbage(&mounted, &|path| {
+            inside::remove(&ids, path).map_err(std::io::Error::other)
+        })
         .map_err(Failure::internal)?;
     if removed > 0 {
         render::line(&format!("{removed} unused blobs and layers removed"))?;
