@@ -225,8 +225,11 @@ impl Agent {
             self.mounts.as_fd(),
             self.network.namespace(),
         ];
-        let bridge = self.network.bridge();
-        say(client, &FromNode::Joined { bridge }, &descriptors);
+        let joined = FromNode::Joined {
+            bridge: self.network.bridge(),
+            unruled: self.network.unruled(),
+        };
+        say(client, &joined, &descriptors);
     }
 
     /// Whether it has ended: nobody is connected, and nobody is about to be, because who starts an

@@ -22,8 +22,8 @@ pub(super) struct Network {
     ipv6: bool,
     /// Names, and what there is of the way out.
     pub(super) resolver: Resolver,
-    /// The kernel's rules; none where it has no `nf_tables`.
-    rules: Option<(Rules, Outbound)>,
+    /// The kernel's rules; why there are none where it has no `nf_tables`.
+    rules: Result<(Rules, Outbound), String>,
     /// What the kernel cannot forward: endpoints outside.
     outside: OutsideServices,
     /// Where Services lead, as the kernel was told last; nothing before that.
@@ -35,7 +35,7 @@ struct Opened {
     bridge: u32,
     datagrams: UdpSocket,
     connections: TcpListener,
-    rules: Option<(Rules, Outbound, Sockets)>,
+    rules: io::Result<(Rules, Outbound, Sockets)>,
 }
 
 impl Network {
@@ -54,12 +54,12 @@ impl Network {
             .map_err(|error| format!("the bridge cannot be made: {error}"))?;
         let outside = OutsideServices::default();
         let rules = match opened.rules {
-            Some((rules, outbound, sockets)) => {
+            Ok((rules, outbound, sockets)) => {
                 serve_uplink(&namespace, sockets, &outbound, outside.clone())
                     .map_err(|error| format!("the way out cannot be made: {error}"))?;
-                Some((rules, outbound))
+                Ok((rules, outbound))
             }
-            None => None,
+            Err(error) => Err(error.to_string()),
         };
         let host = HostServers::of_machine();
         let resolver = Resolver::new(opened.datagrams, opened.connections, host, Zone::default())
@@ -77,6 +77,11 @@ impl Network {
 
     pub(super) fn namespace(&self) -> BorrowedFd<'_> {
         self.namespace.as_fd()
+    }
+
+    /// Why there are neither Services nor a way out, where that is so.
+    pub(super) fn unruled(&self) -> Option<String> {
+        self.rules.as_ref().err().cloned()
     }
 
     /// The bridge's number.
@@ -101,7 +106,7 @@ impl Network {
         }
         let zone = Zone::new(view.services, view.pods, networks);
         self.resolver.set_zone(zone);
-        let Some((rules, outbound)) = &self.rules else {
+        let Ok((rules, outbound)) = &self.rules else {
             return Ok(());
         };
         if self.forwarded.as_ref() != Some(&view.ports) {
@@ -146,7 +151,7 @@ fn open(ipv6: bool) -> io::Result<Opened> {
         bridge,
         datagrams,
         connections,
-        rules: rule().ok(),
+        rules: rule(),
     })
 }
 

@@ -78,6 +78,8 @@ pub struct Joined {
     pub network: OwnedFd,
     /// The bridge's number there.
     pub bridge: u32,
+    /// Why there are neither Services nor a way out, where that is so.
+    pub unruled: Option<String>,
 }
 
 /// Where an agent gets its namespaces from.
@@ -163,8 +165,8 @@ fn ask(runtime_dir: BorrowedFd<'_>) -> Result<Option<Joined>, NodeError> {
     let Some((answer, descriptors)) = hear(&connection)? else {
         return Ok(None);
     };
-    let bridge = match answer {
-        FromNode::Joined { bridge } => bridge,
+    let (bridge, unruled) = match answer {
+        FromNode::Joined { bridge, unruled } => (bridge, unruled),
         FromNode::Failed { message } => return Err(NodeError::Refused(message)),
         FromNode::Ready => return Err(out_of_turn()),
     };
@@ -175,6 +177,7 @@ fn ask(runtime_dir: BorrowedFd<'_>) -> Result<Option<Joined>, NodeError> {
             mounts,
             network,
             bridge,
+            unruled,
         })),
         Err(_) => Err(out_of_turn()),
     }

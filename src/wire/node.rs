@@ -46,6 +46,8 @@ pub enum FromNode {
     Joined {
         /// The bridge's number there.
         bridge: u32,
+        /// Why there are neither Services nor a way out, where the kernel has no rules for them.
+        unruled: Option<String>,
     },
     /// There is no pod network here.
     Failed {

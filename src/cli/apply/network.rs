@@ -104,7 +104,15 @@ impl Prepared {
             return;
         };
         match joining.wait() {
-            Ok(network) => self.network = Some(network),
+            Ok(network) => {
+                let joined = network.joined.as_ref();
+                if let Some(why) = joined.and_then(|joined| joined.unruled.as_ref()) {
+                    render::warn(&format!(
+                        "pods reach one another, but neither Services nor the outside: the rules for that (nf_tables) cannot be made: {why}"
+                    ));
+                }
+                self.network = Some(network);
+            }
             Err(error) => {
                 self.host.cluster_dns = None;
                 let starts = |(_, change): &(_, Change)| *change != Change::Keep;
