@@ -41,6 +41,9 @@ fn a_machine_of_the_suite_is_well() {
         let (line, _) = line(&output, name);
         assert!(!line.starts_with("FAIL"), "{line}");
     }
+    let (network, _) = line(&output, "pod network");
+    assert!(network.contains("Services and the outside"), "{network}");
+    podrun.nothing_left();
     assert!(output.stdout.contains("overlay"), "{}", output.stdout);
 }
 

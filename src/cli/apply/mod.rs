@@ -9,7 +9,7 @@ pub(crate) mod follow;
 pub(crate) mod images;
 pub(crate) mod launch;
 pub(crate) mod limits;
-mod network;
+pub(crate) mod network;
 mod notes;
 mod objects;
 mod own_directories;

@@ -87,6 +87,17 @@ impl PodNetwork {
     }
 }
 
+/// Whether there is a pod network, and why not; if there is, why it has neither Services nor a way
+/// out.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn trial(store: &Store, ids: &IdMap) -> Result<Option<String>, String> {
+    let joining = Joining::start(store, ids).map_err(|failure| failure.message)?;
+    let network = joining.wait().map_err(|error| error.to_string())?;
+    Ok(network.joined.and_then(|joined| joined.unruled))
+}
+
 /// Whether a pod has a network of its own.
 pub(super) fn is_wanted(spec: &PodSpec) -> bool {
     spec.host_network != Some(true)

@@ -2,6 +2,7 @@
 
 mod ids;
 mod machine;
+mod network;
 mod storage;
 mod surroundings;
 
@@ -57,6 +58,10 @@ pub(crate) fn run(global: &Global) -> Result<u8, Failure> {
         ("user", user(&ids)),
         ("user namespaces", user_namespaces(&ids)),
         ("sandbox", sandbox(&ids)),
+        (
+            "pod network",
+            network::pod_network(input::open_store(global), &ids),
+        ),
         ("store", store(global)),
         ("published ports", ports(&ids)),
         ("cgroups", cgroups()),
