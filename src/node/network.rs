@@ -151,7 +151,8 @@ fn open(ipv6: bool) -> io::Result<Opened> {
         bridge,
         datagrams,
         connections,
-        rules: rule(),
+        // On a busy machine the first attempt has been seen to fail, without a reason that is known.
+        rules: rule().or_else(|_| rule()),
     })
 }
 

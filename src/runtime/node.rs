@@ -3,9 +3,10 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, inotify};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, listen,
@@ -26,6 +27,15 @@ const LOCK: &str = "node.lock";
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
+
+/// How long supervisors have for starting another agent, before each attempt but the first.
+const SUCCESSION: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 250_000_000,
+};
+
+/// Before this attempt no agent is started where pods run.
+const PATIENT_ATTEMPTS: usize = 5;
 
 /// How often an agent that ends at this moment is passed by.
 const ATTEMPTS: usize = 8;
@@ -91,7 +101,8 @@ pub enum Start<'a> {
     Again(BorrowedFd<'a>),
 }
 
-/// Asks the agent of a runtime directory for its network, and starts one if there is none.
+/// Asks the agent of a runtime directory for its network, and starts one if there is none and no
+/// pods run whose supervisors would do that.
 ///
 /// # Errors
 /// As [`NodeError`] says.
@@ -99,16 +110,27 @@ pub fn join(
     runtime_dir: BorrowedFd<'_>,
     begin: &Begin,
     start: Start<'_>,
+    has_pods: &dyn Fn() -> bool,
 ) -> Result<Joined, NodeError> {
-    for _ in 0..ATTEMPTS {
+    let mut appears = None;
+    for attempt in 1..=ATTEMPTS {
         if let Some(joined) = ask(runtime_dir)? {
             return Ok(joined);
+        }
+        if let Some(inotify) = &appears {
+            let mut appeared = [PollFd::new(inotify, PollFlags::IN)];
+            poll(&mut appeared, Some(&SUCCESSION))?;
         }
         let lock = lock(runtime_dir)?;
         lock.lock()?;
         // Another process may have started one meanwhile.
         if let Some(joined) = ask(runtime_dir)? {
             return Ok(joined);
+        }
+        // A second network would be one in which none of those pods is.
+        if attempt < PATIENT_ATTEMPTS && has_pods() {
+            appears = Some(watch(runtime_dir)?);
+            continue;
         }
         spawn(runtime_dir, begin, start)?;
         // It does not end while the lock is held.
@@ -117,6 +139,14 @@ pub fn join(
         }
     }
     Err(NodeError::Socket(Errno::CONNREFUSED.into()))
+}
+
+/// Readable once something was made in the directory.
+fn watch(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    inotify::add_watch(&inotify, path, inotify::WatchFlags::CREATE)?;
+    Ok(inotify)
 }
 
 /// The lock file.

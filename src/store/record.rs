@@ -30,7 +30,8 @@ pub struct Record {
     /// The pod's address, if it has a network of its own.
     pub address: Option<Ipv4Addr>,
     /// The layers of its images and image volumes, by their names in the store: a tag may be
-    /// another image's by now.
+    /// another image's by now. Records of before have none.
+    #[serde(default)]
     pub layers: BTreeSet<String>,
     /// `metadata.creationTimestamp`
     pub created: jiff::Timestamp,

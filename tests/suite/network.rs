@@ -83,7 +83,11 @@ fn until_answering(podrun: &Podrun, protocol: &str, address: &str, expected: &[&
     let expected: BTreeSet<String> = expected.iter().map(|&name| name.to_owned()).collect();
     let mut last = BTreeSet::new();
     until(&format!("{expected:?} answer {address}"), || {
-        last = answering(podrun, protocol, address);
+        let now = answering(podrun, protocol, address);
+        if now != last {
+            eprintln!("{address}: {now:?}");
+        }
+        last = now;
         last == expected
     });
 }

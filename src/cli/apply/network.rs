@@ -14,7 +14,7 @@ use crate::net::{address, node as kernel};
 use crate::plan;
 use crate::runtime::idmap::IdMap;
 use crate::runtime::node::{self, Joined, NodeError, Start};
-use crate::store::Store;
+use crate::store::{Liveness, Store};
 use crate::wire::Begin;
 
 /// What joins the network for one pod after the other.
@@ -75,7 +75,19 @@ impl Joining {
 
 impl PodNetwork {
     fn join(&self) -> Result<Joined, NodeError> {
-        node::join(self.runtime_dir.as_fd(), &self.begin, Start::New(&self.ids))
+        let Begin {
+            runtime,
+            state,
+            data,
+        } = self.begin.clone();
+        let store = Store::of(runtime, state, data);
+        let has_pods = || {
+            let pods = store.pods().unwrap_or_default();
+            let mut others = pods.iter().filter(|pod| pod.liveness == Liveness::Alive);
+            others.any(|pod| pod.record.address.is_some() && !pod.has_ended())
+        };
+        let start = Start::New(&self.ids);
+        node::join(self.runtime_dir.as_fd(), &self.begin, start, &has_pods)
     }
 
     /// Joins for another pod.

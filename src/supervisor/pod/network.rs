@@ -149,7 +149,8 @@ fn succeed(proof: &SingleThread, hold: &Hold, runtime_dir: &OwnedFd) -> io::Resu
                 process::exit_now(125);
             }
             let start = Start::Again(hold.network.as_fd());
-            if let Ok(joined) = node::join(runtime_dir.as_fd(), &hold.node.begin, start) {
+            if let Ok(joined) = node::join(runtime_dir.as_fd(), &hold.node.begin, start, &|| false)
+            {
                 let connection = [joined.connection.as_fd()];
                 seqpacket::send(&theirs, b"agent", &connection, SendFlags::empty()).ok();
             }
