@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const TOGETHER: Duration = Duration::from_millis(10);
 
 /// Without work for this long it lets go of the memory that it can have back.
-const REST: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_millis(100);
 
 /// After the kernel has refused to forward as the store says.
 const AGAIN: Duration = Duration::from_secs(1);
