@@ -19,7 +19,7 @@ use crate::stage::pause::Wire;
 ///
 /// # Errors
 /// The kernel's answer to the request that failed.
-pub fn configure(plan: &PodPlan, wire: &Wire) -> io::Result<()> {
+pub fn configure(plan: &PodPlan, wire: Wire) -> io::Result<()> {
     let Network::Pod {
         address: v4,
         prefix_len,
@@ -32,10 +32,10 @@ pub fn configure(plan: &PodPlan, wire: &Wire) -> io::Result<()> {
     match wire {
         Wire::None => alone(v4, prefix_len)?,
         Wire::Made => node::configure_pod(Addresses { v4, v6 }, gateway)?,
-        Wire::Make { network, bridge } => {
+        Wire::Make { route, bridge } => {
             let own = File::open("/proc/self/ns/net")?;
-            let mut route = node::route_of(network.as_fd())?;
-            node::connect_pod(&mut route, *bridge, plan.uid.as_str(), own.as_fd(), v4)?;
+            let uid = plan.uid.as_str();
+            node::connect_pod(&mut Route::of(route), bridge, uid, own.as_fd(), v4)?;
             node::configure_pod(Addresses { v4, v6 }, gateway)?;
         }
     }

@@ -13,7 +13,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -153,20 +153,6 @@ pub fn write_if_there(path: &str, value: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }
-}
-
-/// A routing socket of another network namespace, for a process of one thread that may come back
-/// from there to its own.
-///
-/// # Errors
-/// As `setns(2)` and `socket(2)`. The process must end then: it may not have come back.
-pub fn route_of(namespace: BorrowedFd<'_>) -> io::Result<Route> {
-    let own = std::fs::File::open("/proc/self/ns/net")?;
-    let network = Some(LinkNameSpaceType::Network);
-    move_into_link_name_space(namespace, network)?;
-    let route = Route::open();
-    move_into_link_name_space(own.as_fd(), network)?;
-    route
 }
 
 /// Makes a pod's wire: a port of the bridge and, in the pod's namespace, `eth0`. The socket is one

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
@@ -24,6 +24,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 
 use crate::net::netlink;
+use crate::sys;
 
 /// `lo` is the first interface of every network namespace (`loopback.c`).
 pub const LOOPBACK_INDEX: u32 = 1;
@@ -281,6 +282,22 @@ impl Route {
             socket: netlink::open(NETLINK_ROUTE)?,
             sequence: 0,
         })
+    }
+
+    /// A routing socket that was opened elsewhere, for requests in its network namespace.
+    pub fn of(socket: OwnedFd) -> Self {
+        Self {
+            socket: sys::netlink::socket_of(socket),
+            sequence: 0,
+        }
+    }
+
+    /// The socket, to be used by another process.
+    ///
+    /// # Errors
+    /// As `fcntl(2)`.
+    pub fn to_descriptor(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
     }
 
     /// Makes all requests. Those after a failed one have been tried as well.

@@ -220,10 +220,19 @@ impl Agent {
     }
 
     fn join(&self, client: &OwnedFd) {
+        let route = match self.network.open_route() {
+            Ok(route) => route,
+            Err(error) => {
+                let message = format!("the node agent: a routing socket: {error}");
+                say(client, &FromNode::Failed { message }, &[]);
+                return;
+            }
+        };
         let descriptors = [
             self.users.as_fd(),
             self.mounts.as_fd(),
             self.network.namespace(),
+            route.as_fd(),
         ];
         let joined = FromNode::Joined {
             bridge: self.network.bridge(),

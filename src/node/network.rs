@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::net::names::{self, HostServers, Resolver, Zone};
 use crate::net::nft::{self, Outbound, Rules, ServicePort};
+use crate::net::route::Route;
 use crate::net::uplink::{OutsideServices, Sockets, Uplink};
 use crate::net::{address, node};
 use crate::node::world::View;
@@ -73,6 +74,14 @@ impl Network {
             outside,
             forwarded: None,
         })
+    }
+
+    /// A routing socket in the namespace, for a supervisor.
+    ///
+    /// # Errors
+    /// As `socket(2)` and `clone(2)`.
+    pub(super) fn open_route(&self) -> io::Result<OwnedFd> {
+        node::within(self.namespace.as_fd(), || Route::open()?.to_descriptor())
     }
 
     pub(super) fn namespace(&self) -> BorrowedFd<'_> {
@@ -152,7 +161,7 @@ fn open(ipv6: bool) -> io::Result<Opened> {
         datagrams,
         connections,
         // On a busy machine the first attempt has been seen to fail, without a reason that is known.
-        rules: rule().or_else(|_| rule()),
+        rules: rule(),
     })
 }
 

@@ -86,6 +86,8 @@ pub struct Joined {
     pub mounts: OwnedFd,
     /// The network namespace with the bridge.
     pub network: OwnedFd,
+    /// A routing socket in it.
+    pub route: OwnedFd,
     /// The bridge's number there.
     pub bridge: u32,
     /// Why there are neither Services nor a way out, where that is so.
@@ -200,12 +202,13 @@ fn ask(runtime_dir: BorrowedFd<'_>) -> Result<Option<Joined>, NodeError> {
         FromNode::Failed { message } => return Err(NodeError::Refused(message)),
         FromNode::Ready => return Err(out_of_turn()),
     };
-    match <[OwnedFd; 3]>::try_from(descriptors) {
-        Ok([users, mounts, network]) => Ok(Some(Joined {
+    match <[OwnedFd; 4]>::try_from(descriptors) {
+        Ok([users, mounts, network, route]) => Ok(Some(Joined {
             connection,
             users,
             mounts,
             network,
+            route,
             bridge,
             unruled,
         })),

@@ -143,6 +143,7 @@ impl Supervisor {
                 joined.connection.as_fd(),
                 joined.mounts.as_fd(),
                 joined.network.as_fd(),
+                joined.route.as_fd(),
             ]);
         }
         descriptors.extend(handover.listeners.iter().map(AsFd::as_fd));

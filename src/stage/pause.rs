@@ -28,7 +28,7 @@ pub struct PauseSetup {
     /// It is in a new user namespace of the pod's, whose maps the supervisor writes.
     pub own_users: bool,
     /// Sets up the network namespace; the layer above owns how.
-    pub network: fn(&PodPlan, &Wire) -> std::io::Result<()>,
+    pub network: fn(&PodPlan, Wire) -> std::io::Result<()>,
 }
 
 /// The pod's wire to the pod network.
@@ -40,8 +40,9 @@ pub enum Wire {
     Made,
     /// It is to be made.
     Make {
-        /// The network namespace with the bridge.
-        network: OwnedFd,
+        /// A routing socket of the network namespace with the bridge. Pause itself never goes
+        /// there: who joins its namespaces at that moment would go with it.
+        route: OwnedFd,
         /// The bridge's number there.
         bridge: u32,
     },
@@ -87,7 +88,7 @@ fn set_up(proof: &SingleThread, reporter: &Reporter, setup: &PauseSetup) -> Resu
     };
     let wire = match (bridge, descriptors.next()) {
         _ if is_wired => Wire::Made,
-        (Some(bridge), Some(network)) => Wire::Make { network, bridge },
+        (Some(bridge), Some(route)) => Wire::Make { route, bridge },
         _ => Wire::None,
     };
     let plan = sealed_plan::read(plan)
@@ -99,7 +100,7 @@ fn set_up(proof: &SingleThread, reporter: &Reporter, setup: &PauseSetup) -> Resu
     if let Network::Pod { .. } = plan.network {
         rustix::system::sethostname(plan.hostname.as_bytes())
             .at(Step::Hostname, plan.hostname.clone())?;
-        (setup.network)(&plan, &wire).at(Step::Network, "")?;
+        (setup.network)(&plan, wire).at(Step::Network, "")?;
     }
     for (path, value) in &plan.sysctls {
         set_sysctl(path, value).at(Step::Sysctl, path.as_str())?;

@@ -235,7 +235,7 @@ impl Pause {
         &self,
         plan: &OwnedFd,
         places: &Places,
-        network: Option<(BorrowedFd<'_>, u32)>,
+        route: Option<(BorrowedFd<'_>, u32)>,
         is_wired: bool,
     ) -> io::Result<()> {
         make_directory(&places.empty())?;
@@ -243,9 +243,9 @@ impl Pause {
         // Pause may be another user by the time this becomes its root.
         rustix::fs::chmod(places.empty(), Mode::from_raw_mode(0o755))?;
         let mut descriptors = vec![plan.as_fd(), empty.as_fd()];
-        descriptors.extend(network.map(|(namespace, _)| namespace));
+        descriptors.extend(route.map(|(socket, _)| socket));
         let launch = PauseLaunch {
-            bridge: network.map(|(_, bridge)| bridge),
+            bridge: route.map(|(_, bridge)| bridge),
             is_wired,
         };
         let bytes = wire::encode(&launch).map_err(io::Error::other)?;

@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod inheritance;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
 pub mod process;
 pub mod seccomp;
 pub mod seqpacket;

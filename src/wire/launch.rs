@@ -22,7 +22,8 @@ pub enum ToSupervisor {
 
 /// What to run. Descriptors, in order: the plan (a sealed memfd), the pod's directory (locked by
 /// the front end; the lock goes with the descriptor), the runtime directory; with `node` the
-/// connection to the agent, a mount namespace for another agent and the network namespace; then one listening socket for each of the plan's ports, then one tree of
+/// connection to the agent, a mount namespace for another agent, the network namespace and a routing
+/// socket in it; then one listening socket for each of the plan's ports, then one tree of
 /// mounts for each hostPath or claim that a container mounts `Bidirectional`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launch {
@@ -45,7 +46,7 @@ pub struct Node {
 }
 
 /// What pause is told once its pod is known. Descriptors, in order: the plan, an empty directory,
-/// then the network namespace with the bridge, for a wire that is to be made.
+/// then a routing socket of the namespace with the bridge, for a wire that is to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseLaunch {
     /// The bridge's number, for a wire that is to be made.

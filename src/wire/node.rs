@@ -41,8 +41,8 @@ pub struct Begin {
 pub enum FromNode {
     /// It can be joined.
     Ready,
-    /// Descriptors, in order: the agent's user and mount namespace, and the network namespace with
-    /// the bridge.
+    /// Descriptors, in order: the agent's user and mount namespace, the network namespace with the
+    /// bridge, and a routing socket in it.
     Joined {
         /// The bridge's number there.
         bridge: u32,

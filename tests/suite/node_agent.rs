@@ -111,6 +111,12 @@ fn many_pods_start_at_once_and_reach_one_another() {
     assert_addresses_differ(&podrun, 20);
     let agents = census::agents(&podrun.root());
     assert_eq!(agents.len(), 1, "one agent for all of them: {agents:?}");
+    for name in &names {
+        let table = podrun.probe(name, "a", &["read", "/proc/net/dev"]);
+        let names = table.lines().filter_map(|line| line.split_once(':'));
+        let found: BTreeSet<&str> = names.map(|(name, _)| name.trim()).collect();
+        assert_eq!(found, BTreeSet::from(["eth0", "lo"]), "{name}");
+    }
     for (name, next) in names.iter().zip(names.iter().cycle().skip(7)) {
         for address in addresses(&podrun, next) {
             let address = std::net::SocketAddr::new(address, 8080).to_string();

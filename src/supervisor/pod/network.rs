@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{RecvFlags, SendFlags};
 
-use crate::net::node::{connect_pod, route_of};
+use crate::net::node::connect_pod;
+use crate::net::route::Route;
 use crate::plan::{Network, PodPlan};
 use crate::runtime::node::{self, Start};
 use crate::supervisor::pod::Pod;
@@ -27,6 +28,8 @@ pub(super) struct Hold {
     mounts: OwnedFd,
     /// The network namespace with the bridge.
     network: OwnedFd,
+    /// A routing socket in it, until the wire is made.
+    route: Option<OwnedFd>,
     node: Node,
 }
 
@@ -41,6 +44,7 @@ impl Hold {
             successor: None,
             mounts: descriptors.next()?,
             network: descriptors.next()?,
+            route: Some(descriptors.next()?),
             node,
         })
     }
@@ -53,19 +57,21 @@ impl Pod {
         let (Some(sealed), Some(pause)) = (self.sealed.take(), &self.pause) else {
             return Ok(());
         };
-        let hold = self.hold.as_ref();
-        let network = hold.map(|hold| (hold.network.as_fd(), hold.node.bridge));
+        let hold = self.hold.as_mut();
+        let mut route = hold.and_then(|hold| Some((hold.route.take()?, hold.node.bridge)));
+        let mut is_wired = false;
         // Pause has no privilege over the machine's namespaces then.
-        let network = match network {
-            Some((namespace, bridge)) if self.plan.own_users => {
-                wire(&self.plan, pause, namespace, bridge).map_err(told)?;
-                None
-            }
-            network => network,
-        };
-        let is_wired = hold.is_some() && self.plan.own_users;
+        if self.plan.own_users
+            && let Some((route, bridge)) = route.take()
+        {
+            wire(&self.plan, pause, route, bridge).map_err(told)?;
+            is_wired = true;
+        }
+        let route = route
+            .as_ref()
+            .map(|(route, bridge)| (route.as_fd(), *bridge));
         pause
-            .set_up(&sealed, &self.places, network, is_wired)
+            .set_up(&sealed, &self.places, route, is_wired)
             .map_err(told)
     }
 
@@ -111,20 +117,20 @@ impl Pod {
 }
 
 /// Makes the wire of a pod whose pause may not.
-fn wire(
-    plan: &PodPlan,
-    pause: &Pause,
-    network: std::os::fd::BorrowedFd<'_>,
-    bridge: u32,
-) -> io::Result<()> {
+fn wire(plan: &PodPlan, pause: &Pause, route: OwnedFd, bridge: u32) -> io::Result<()> {
     let Network::Pod { address, .. } = plan.network else {
         return Ok(());
     };
     let pid = process::pid_of(pause.pidfd.as_fd())?;
     let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
-    let mut route = route_of(network)?;
     let uid = plan.uid.as_str();
-    connect_pod(&mut route, bridge, uid, namespace.as_fd(), address)
+    connect_pod(
+        &mut Route::of(route),
+        bridge,
+        uid,
+        namespace.as_fd(),
+        address,
+    )
 }
 
 /// Clones a process that starts another agent, or finds the one that another supervisor has
