@@ -94,6 +94,14 @@ pub struct Joined {
     pub unruled: Option<String>,
 }
 
+impl Joined {
+    /// Whether the agent lives: it says nothing more, so there is nothing to read but its end.
+    pub fn is_served(&self) -> bool {
+        let mut ended = [PollFd::new(&self.connection, PollFlags::IN)];
+        poll(&mut ended, Some(&Timespec::default())) == Ok(0)
+    }
+}
+
 /// Where an agent gets its namespaces from.
 #[derive(Debug, Clone, Copy)]
 pub enum Start<'a> {

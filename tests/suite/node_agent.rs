@@ -92,6 +92,12 @@ fn no_two_pods_have_one_address_when_the_agent_is_killed_while_they_start() {
         start.end().ok();
     }
     assert_addresses_differ(&podrun, count);
+    // They are in one network, too.
+    for (name, next) in names.iter().zip(names.iter().cycle().skip(1)) {
+        let address = format!("{}:8080", addresses(&podrun, next)[0]);
+        let heard = ask(&podrun, name, "tcp", &address);
+        assert_eq!(heard, format!("{next} {}", addresses(&podrun, name)[0]));
+    }
 }
 
 #[test]

@@ -90,12 +90,17 @@ impl PodNetwork {
         node::join(self.runtime_dir.as_fd(), &self.begin, start, &has_pods)
     }
 
-    /// Joins for another pod.
+    /// Joins for another pod, whose record is written: from here on whoever finds no agent waits for
+    /// the pod's supervisor to start one. An agent that has died before may have a successor with
+    /// another network by now.
     ///
     /// # Errors
     /// As [`NodeError`] says.
     pub(crate) fn take(&mut self) -> Result<Joined, NodeError> {
-        self.joined.take().map_or_else(|| self.join(), Ok)
+        match self.joined.take() {
+            Some(joined) if joined.is_served() => Ok(joined),
+            _ => self.join(),
+        }
     }
 }
 
