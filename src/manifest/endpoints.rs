@@ -27,13 +27,7 @@ pub(super) fn check(
     let metadata = value.get("metadata").cloned().unwrap_or_default();
     let (name, namespace) = kinds::names(&metadata, places, problems);
     let mut rules = Rules { places, problems };
-    if metadata
-        .get("name")
-        .and_then(Value::as_str)
-        .is_none_or(str::is_empty)
-    {
-        rules.error("metadata.name", "is required");
-    }
+    rules.required_name(&metadata);
     let completed = if kind == ObjectKind::EndpointSlice {
         slice(value, &mut rules)
     } else {
@@ -49,13 +43,7 @@ pub(super) fn check(
 }
 
 fn endpoints(value: Value, rules: &mut Rules<'_>) -> Option<Value> {
-    let mut endpoints: Endpoints = match serde_json::from_value(value) {
-        Ok(endpoints) => endpoints,
-        Err(error) => {
-            rules.error("", error.to_string());
-            return None;
-        }
-    };
+    let mut endpoints: Endpoints = rules.typed(value)?;
     for (index, subset) in endpoints.subsets.iter_mut().flatten().enumerate() {
         let path = format!("subsets[{index}]");
         let ready = subset.addresses.as_deref().unwrap_or_default();
@@ -138,13 +126,7 @@ pub(super) fn is_special(address: IpAddr) -> bool {
 }
 
 fn slice(value: Value, rules: &mut Rules<'_>) -> Option<Value> {
-    let mut slice: EndpointSlice = match serde_json::from_value(value) {
-        Ok(slice) => slice,
-        Err(error) => {
-            rules.error("", error.to_string());
-            return None;
-        }
-    };
+    let mut slice: EndpointSlice = rules.typed(value)?;
     let kinds = ["IPv4", "IPv6", "FQDN"];
     rules.required_one_of("addressType", &slice.address_type, &kinds);
     let endpoints = slice.endpoints.as_deref().unwrap_or_default();

@@ -1,5 +1,8 @@
 //! How a broken rule is said.
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
 use super::problem::{Positions, Problem, Severity};
 
 /// The largest id the API takes (`runAsUser` is an int64, checked as a positive int32).
@@ -31,6 +34,23 @@ impl Rules<'_> {
     pub(super) fn note(&mut self, path: &str, message: impl Into<String>) {
         self.problems
             .push(self.places.problem(Severity::Note, path, message, None));
+    }
+
+    /// An object as its API type; one that is none is an error already, of its fields' types.
+    pub(super) fn typed<T: DeserializeOwned>(&mut self, value: Value) -> Option<T> {
+        serde_json::from_value(value)
+            .map_err(|error| self.error("", error.to_string()))
+            .ok()
+    }
+
+    /// `metadata.name`, which an object that is stored must have.
+    pub(super) fn required_name<'m>(&mut self, metadata: &'m Value) -> Option<&'m str> {
+        let name = metadata.get("name").and_then(Value::as_str);
+        let name = name.filter(|name| !name.is_empty());
+        if name.is_none() {
+            self.error("metadata.name", "is required");
+        }
+        name
     }
 
     pub(super) fn one_of(&mut self, path: &str, value: Option<&String>, allowed: &[&str]) {

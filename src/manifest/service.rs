@@ -35,17 +35,10 @@ pub(super) fn check(
     let metadata = value.get("metadata").cloned().unwrap_or_default();
     let (name, namespace) = kinds::names(&metadata, places, problems);
     let mut rules = Rules { places, problems };
-    match metadata.get("name").and_then(Value::as_str) {
-        None | Some("") => rules.error("metadata.name", "is required"),
-        Some(name) => check_name(name, &mut rules),
+    if let Some(name) = rules.required_name(&metadata) {
+        check_name(name, &mut rules);
     }
-    let mut service: Service = match serde_json::from_value(value) {
-        Ok(service) => service,
-        Err(error) => {
-            rules.error("", error.to_string());
-            return None;
-        }
-    };
+    let mut service: Service = rules.typed(value)?;
     let Some(spec) = &mut service.spec else {
         rules.error("spec", "is required");
         return None;

@@ -29,13 +29,7 @@ pub(super) fn check(
     let metadata = value.get("metadata").cloned().unwrap_or_default();
     let (name, namespace) = kinds::names(&metadata, places, problems);
     let mut rules = Rules { places, problems };
-    if metadata
-        .get("name")
-        .and_then(Value::as_str)
-        .is_none_or(str::is_empty)
-    {
-        rules.error("metadata.name", "is required");
-    }
+    rules.required_name(&metadata);
     let completed = if kind == ObjectKind::PersistentVolume {
         if namespace.is_some() {
             rules.error(
@@ -57,13 +51,7 @@ pub(super) fn check(
 }
 
 fn claim(value: Value, rules: &mut Rules<'_>) -> Option<Value> {
-    let mut claim: PersistentVolumeClaim = match serde_json::from_value(value) {
-        Ok(claim) => claim,
-        Err(error) => {
-            rules.error("", error.to_string());
-            return None;
-        }
-    };
+    let mut claim: PersistentVolumeClaim = rules.typed(value)?;
     let Some(spec) = &mut claim.spec else {
         rules.error("spec", "is required");
         return None;
@@ -104,13 +92,7 @@ pub(super) fn check_claim(path: &str, spec: &PersistentVolumeClaimSpec, rules: &
 }
 
 fn persistent_volume(value: Value, rules: &mut Rules<'_>) -> Option<Value> {
-    let mut volume: PersistentVolume = match serde_json::from_value(value) {
-        Ok(volume) => volume,
-        Err(error) => {
-            rules.error("", error.to_string());
-            return None;
-        }
-    };
+    let mut volume: PersistentVolume = rules.typed(value)?;
     let Some(spec) = &mut volume.spec else {
         rules.error("spec", "is required");
         return None;
