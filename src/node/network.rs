@@ -4,6 +4,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+
 use crate::net::names::{self, HostServers, Resolver, Zone};
 use crate::net::nft::{self, Outbound, Rules, ServicePort};
 use crate::net::route::Route;
@@ -14,6 +16,9 @@ use crate::sys::{namespace, process};
 
 /// Where pods ask for names (RFC 1035, 4.2).
 const DOMAIN_PORT: u16 = 53;
+
+/// Connections for names that wait to be accepted.
+const CONNECTIONS: i32 = 128;
 
 /// The namespace with the bridge.
 #[derive(Debug)]
@@ -142,8 +147,10 @@ fn open(ipv6: bool) -> io::Result<Opened> {
     } else {
         SocketAddr::from((Ipv4Addr::UNSPECIFIED, DOMAIN_PORT))
     };
-    let datagrams = UdpSocket::bind(own)?;
-    let connections = TcpListener::bind(own)?;
+    let datagrams = UdpSocket::from(bound(own, SocketType::DGRAM)?);
+    let connections = bound(own, SocketType::STREAM)?;
+    listen(&connections, CONNECTIONS)?;
+    let connections = TcpListener::from(connections);
     let rule = || -> io::Result<(Rules, Outbound, Sockets)> {
         let sockets = Sockets::open(ipv6)?;
         let outbound = Outbound {
@@ -160,9 +167,22 @@ fn open(ipv6: bool) -> io::Result<Opened> {
         bridge,
         datagrams,
         connections,
-        // On a busy machine the first attempt has been seen to fail, without a reason that is known.
         rules: rule(),
     })
+}
+
+/// A socket of the resolver's. An agent that was killed may not have closed its own yet when a
+/// supervisor starts the next.
+fn bound(own: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+    let family = match own {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    bind(&socket, &own)?;
+    Ok(socket)
 }
 
 /// Connections to the outside are a thread's: a large transfer delays nobody's names.
