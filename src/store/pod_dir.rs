@@ -219,13 +219,20 @@ impl PodDir {
         if boot_id().is_ok_and(|boot| boot != record.boot_id) {
             return Liveness::Rebooted;
         }
-        match flock(&self.fd, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => {
-                flock(&self.fd, FlockOperation::Unlock).ok();
-                Liveness::Dead
-            }
-            Err(_) => Liveness::Alive,
+        if self.is_held() {
+            Liveness::Alive
+        } else {
+            Liveness::Dead
         }
+    }
+
+    /// Whether a command that makes the pod, or its supervisor, holds the directory's lock.
+    pub(super) fn is_held(&self) -> bool {
+        let free = flock(&self.fd, FlockOperation::NonBlockingLockShared).is_ok();
+        if free {
+            flock(&self.fd, FlockOperation::Unlock).ok();
+        }
+        !free
     }
 
     /// Removes the directory and all in it, the record last. It needs no free space.

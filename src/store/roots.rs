@@ -206,8 +206,9 @@ impl Store {
         Ok(None)
     }
 
-    /// Directories of pods that have no record: what a start or a removal that was killed has
-    /// left. The store's lock must be held.
+    /// Directories of pods that have no record that can be read and that nobody holds: what a start
+    /// or a removal that was killed has left, or another version of podrun. The store's lock must be
+    /// held.
     ///
     /// # Errors
     /// When the directory cannot be read.
@@ -217,7 +218,7 @@ impl Store {
         Ok(entries
             .flatten()
             .filter_map(|entry| PodDir::open(entry.path()).ok())
-            .filter(|dir| dir.read_record().is_err())
+            .filter(|dir| dir.read_record().is_err() && !dir.is_held())
             .collect())
     }
 }

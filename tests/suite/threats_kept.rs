@@ -295,3 +295,20 @@ fn a_lock_that_is_not_let_go_of_is_an_error_that_names_the_holder() {
     holder.wait().unwrap();
     podrun.up(&manifest).ok();
 }
+
+/// Of another version of podrun, say: whether the pod runs does not depend on what can be read of it.
+#[test]
+fn a_pod_whose_record_is_not_understood_is_not_swept_away() {
+    let podrun = Podrun::new();
+    podrun
+        .up(&lasting("pod", &[container("a", &["ready-sleep"])]))
+        .ok();
+    let path = directory(&podrun, "pod").join("record.json");
+    let record = fs::read(&path).unwrap();
+    fs::write(&path, "{\"version\": 77}").unwrap();
+    podrun.run(["prune"]).ok();
+    fs::write(&path, record).unwrap();
+    podrun.probe("pod", "a", &["exists", "/probe"]);
+    podrun.run(["rm", "pod"]).ok();
+    podrun.nothing_left();
+}
