@@ -146,7 +146,23 @@ fn files_in(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 /// # Errors
 /// Invalid manifests, after every problem was printed.
 pub(crate) fn check(sources: &[Source], validation: Validation) -> Result<Manifest, Failure> {
-    let manifest = manifest::read(sources, strictness(validation));
+    checked(manifest::read(sources, strictness(validation)), sources)
+}
+
+/// Reads which objects the files are about, for a command that starts none: only what is wrong is
+/// said.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn names(sources: &[Source]) -> Result<Manifest, Failure> {
+    let mut manifest = manifest::read(sources, Strictness::Ignore);
+    manifest
+        .problems
+        .retain(|problem| problem.severity == Severity::Error);
+    checked(manifest, sources)
+}
+
+fn checked(manifest: Manifest, sources: &[Source]) -> Result<Manifest, Failure> {
     for problem in &manifest.problems {
         render::problem(problem, sources);
     }

@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::cgroup;
 use crate::cli::apply::storage;
 use crate::cli::failure::{Failure, NOT_FOUND};
-use crate::cli::options::{Down, Global, Removal, Rm, Validation};
+use crate::cli::options::{Down, Global, Removal, Rm};
 use crate::cli::selector::Selector;
 use crate::cli::{input, render};
 use crate::manifest::{Object, PodName};
@@ -64,7 +64,7 @@ pub(crate) fn run(global: &Global, options: &Rm) -> Result<u8, Failure> {
 pub(crate) fn down(global: &Global, options: &Down) -> Result<u8, Failure> {
     let namespace = input::namespace(global)?;
     let sources = input::read(&options.files)?;
-    let manifest = input::check(&sources, Validation::Ignore)?;
+    let manifest = input::names(&sources)?;
     let store = input::open_store(global)?;
     let targets = manifest
         .objects
