@@ -29,6 +29,9 @@ pub struct Record {
     pub digest: String,
     /// The pod's address, if it has a network of its own.
     pub address: Option<Ipv4Addr>,
+    /// It is in the pod network: its supervisor sees to it that there is a node agent.
+    #[serde(default)]
+    pub is_in_network: bool,
     /// The layers of its images and image volumes, by their names in the store: a tag may be
     /// another image's by now. Records of before have none.
     #[serde(default)]

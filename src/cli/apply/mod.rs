@@ -414,6 +414,8 @@ impl Prepared {
                 uid: uid.clone(),
                 digest: wanted.digest.clone(),
                 address: matches!(plan.network, plan::Network::Pod { .. }).then_some(address),
+                is_in_network: self.network.is_some()
+                    && matches!(plan.network, plan::Network::Pod { .. }),
                 layers: plan.layers(),
                 created: jiff::Timestamp::now(),
                 boot_id: store::boot_id().map_err(Failure::internal)?,

@@ -84,7 +84,7 @@ impl PodNetwork {
         let has_pods = || {
             let pods = store.pods().unwrap_or_default();
             let mut others = pods.iter().filter(|pod| pod.liveness == Liveness::Alive);
-            others.any(|pod| pod.record.address.is_some() && !pod.has_ended())
+            others.any(|pod| pod.record.is_in_network && !pod.has_ended())
         };
         let start = Start::New(&self.ids);
         node::join(self.runtime_dir.as_fd(), &self.begin, start, &has_pods)
