@@ -103,6 +103,8 @@ mod network_outside;
 mod nginx;
 #[path = "suite/node_agent.rs"]
 mod node_agent;
+#[path = "suite/node_ports.rs"]
+mod node_ports;
 #[path = "suite/own_users.rs"]
 mod own_users;
 #[path = "suite/ports.rs"]

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 
-use crate::plan::NODE_PORTS;
+use super::endpoints::protocol;
+use crate::plan::{NODE_PORTS, Protocol};
 
 /// The network that Services have their addresses from, and the length of its prefix: beside that of
 /// the pods (`--service-cluster-ip-range` of the API server).
@@ -15,6 +17,10 @@ pub const SERVICE_NETWORK: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 89, 0, 0), 16);
 
 /// Its host numbers but for those of the network itself and of its broadcast address.
 const HOSTS: RangeInclusive<u32> = 1..=0xfffe;
+
+/// How many node ports, the first ones, are given out only when the others are in use: people
+/// choose theirs there (KEP-3668; of 2768 ports, a thirty-second).
+const CHOSEN: usize = 86;
 
 /// What other Services have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,14 +38,42 @@ impl Taken {
         let address = spec.cluster_ip.as_deref();
         self.addresses
             .extend(address.and_then(|ip| ip.parse::<Ipv4Addr>().ok()));
-        self.node_ports.extend(node_ports(spec));
+        let node_ports = of_spec(spec).into_iter();
+        self.node_ports.extend(node_ports.map(|port| port.number));
     }
 }
 
+/// A node port that a Service has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodePort {
+    /// Which of the Service's ports.
+    pub index: usize,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The host's port.
+    pub number: u16,
+}
+
 /// The node ports that a Service has.
-fn node_ports(spec: &ServiceSpec) -> impl Iterator<Item = u16> {
-    let ports = spec.ports.iter().flatten();
-    ports.filter_map(|port| u16::try_from(port.node_port?).ok())
+pub fn node_ports(service: &Service) -> Vec<NodePort> {
+    service.spec.as_ref().map(of_spec).unwrap_or_default()
+}
+
+fn of_spec(spec: &ServiceSpec) -> Vec<NodePort> {
+    let ports = spec.ports.iter().flatten().enumerate();
+    let node_ports = ports.filter_map(|(index, port)| {
+        Some(NodePort {
+            index,
+            protocol: protocol(port.protocol.as_deref())?,
+            number: u16::try_from(port.node_port?).ok()?,
+        })
+    });
+    node_ports.collect()
+}
+
+/// The path of a node port in a Service.
+pub fn node_port_path(index: usize) -> String {
+    format!("spec.ports[{index}].nodePort")
 }
 
 /// Why a Service cannot have what it asks for: the field and a sentence.
@@ -64,8 +98,9 @@ fn refusal(path: impl Into<String>, message: impl Into<String>) -> Refusal {
     }
 }
 
-/// Gives a Service the address and the node ports that it needs and has not: the first that are
-/// free. What it asks for itself it gets if nobody else has it.
+/// Gives a Service the address and the node ports that it needs and has not: the first address that
+/// is free, and any ports: those that come first for it follow from its uid, because other users of
+/// the machine want some too. What it asks for itself it gets if nobody else has it.
 ///
 /// # Errors
 /// What it asks for is taken or out of range, or nothing is left.
@@ -74,7 +109,7 @@ pub fn allocate(service: &mut Service, taken: &Taken) -> Result<(), Refusal> {
         return Ok(());
     };
     allocate_address(spec, taken)?;
-    allocate_node_ports(spec, taken)
+    allocate_node_ports(spec, taken, service.metadata.uid.as_deref())
 }
 
 fn allocate_address(spec: &mut ServiceSpec, taken: &Taken) -> Result<(), Refusal> {
@@ -113,32 +148,49 @@ fn allocate_address(spec: &mut ServiceSpec, taken: &Taken) -> Result<(), Refusal
     }
 }
 
-fn allocate_node_ports(spec: &mut ServiceSpec, taken: &Taken) -> Result<(), Refusal> {
+fn allocate_node_ports(
+    spec: &mut ServiceSpec,
+    taken: &Taken,
+    uid: Option<&str>,
+) -> Result<(), Refusal> {
     let needs = match spec.type_.as_deref() {
         Some("NodePort") => true,
         Some("LoadBalancer") => spec.allocate_load_balancer_node_ports != Some(false),
         Some(_) | None => return Ok(()),
     };
-    for (index, port) in node_ports(spec).enumerate() {
-        if taken.node_ports.contains(&port) {
-            let path = format!("spec.ports[{index}].nodePort");
-            return Err(refusal(path, format!("{port} is another Service's")));
+    for port in of_spec(spec) {
+        if taken.node_ports.contains(&port.number) {
+            let message = format!("{} is another Service's", port.number);
+            return Err(refusal(node_port_path(port.index), message));
         }
     }
-    let mut own: BTreeSet<u16> = node_ports(spec).collect();
+    let own = of_spec(spec).into_iter();
+    let mut own: BTreeSet<u16> = own.map(|port| port.number).collect();
     for (index, port) in spec.ports.iter_mut().flatten().enumerate() {
         if !needs || port.node_port.is_some() {
             continue;
         }
         let is_free = |port: &u16| !taken.node_ports.contains(port) && !own.contains(port);
-        let Some(free) = NODE_PORTS.into_iter().find(is_free) else {
-            let path = format!("spec.ports[{index}].nodePort");
-            return Err(refusal(path, "all node ports are in use"));
+        let Some(free) = in_turn(uid).find(is_free) else {
+            return Err(refusal(node_port_path(index), "all node ports are in use"));
         };
         own.insert(free);
         port.node_port = Some(i32::from(free));
     }
     Ok(())
+}
+
+/// All node ports, those that are to be given out first in front.
+fn in_turn(uid: Option<&str>) -> impl Iterator<Item = u16> {
+    let others = NODE_PORTS.count().saturating_sub(CHOSEN);
+    let first = uid.map_or(0, |uid| {
+        let mut hasher = DefaultHasher::new();
+        uid.hash(&mut hasher);
+        usize::try_from(hasher.finish() >> 33).unwrap_or(0)
+    });
+    let first = first.checked_rem(others).unwrap_or(0);
+    let in_turn = NODE_PORTS.skip(CHOSEN).cycle().skip(first).take(others);
+    in_turn.chain(NODE_PORTS.take(CHOSEN))
 }
 
 #[cfg(test)]
@@ -205,14 +257,14 @@ mod tests {
     }
 
     #[test]
-    fn node_ports_are_the_first_that_are_free_or_those_it_names() {
-        let others = taken(&[], &[30_000, 30_002]);
+    fn node_ports_are_some_that_are_free_or_those_it_names() {
+        let others = taken(&[], &[30_086, 30_002]);
         let ports = json!([{"port": 80}, {"port": 81, "nodePort": 30001}, {"port": 82}]);
         for (kind, expected) in [
-            ("NodePort", vec![Some(30_003), Some(30_001), Some(30_004)]),
+            ("NodePort", vec![Some(30_087), Some(30_001), Some(30_088)]),
             (
                 "LoadBalancer",
-                vec![Some(30_003), Some(30_001), Some(30_004)],
+                vec![Some(30_087), Some(30_001), Some(30_088)],
             ),
         ] {
             let spec = json!({"type": kind, "ports": ports});
@@ -229,6 +281,25 @@ mod tests {
             has(&spec, &others).unwrap_err(),
             "spec.ports[0].nodePort: 30002 is another Service's"
         );
+        let ports = json!([{"port": 80}, {"port": 81, "nodePort": 30002}]);
+        let spec = json!({"type": "NodePort", "ports": ports});
+        assert_eq!(
+            has(&spec, &others).unwrap_err(),
+            "spec.ports[1].nodePort: 30002 is another Service's"
+        );
+    }
+
+    #[test]
+    fn every_node_port_has_its_turn_and_those_that_people_choose_come_last() {
+        for uid in [None, Some("a"), Some("b")] {
+            let all: Vec<u16> = in_turn(uid).collect();
+            let in_order: BTreeSet<u16> = all.iter().copied().collect();
+            assert_eq!(in_order, NODE_PORTS.collect());
+            assert_eq!(all.len(), in_order.len());
+            assert!(all.ends_with(&NODE_PORTS.take(CHOSEN).collect::<Vec<u16>>()));
+        }
+        assert_eq!(in_turn(None).next(), Some(30_086));
+        assert_ne!(in_turn(Some("a")).next(), in_turn(Some("b")).next());
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct Port {
     pub protocol: Protocol,
     /// The Service's own number.
     pub port: u16,
+    /// The host's port that leads there too.
+    pub node_port: Option<u16>,
     /// Where it leads.
     pub targets: Vec<Target>,
 }
@@ -119,6 +121,7 @@ fn bare_ports(service: &Service) -> Vec<(&ServicePort, Port)> {
                 name: written.name.clone().unwrap_or_default(),
                 protocol: protocol(written.protocol.as_deref())?,
                 port: port_number(written.port)?,
+                node_port: written.node_port.and_then(port_number),
                 targets: Vec::new(),
             };
             Some((written, port))
@@ -131,7 +134,7 @@ fn port_number(value: i32) -> Option<u16> {
     u16::try_from(value).ok().filter(|port| *port != 0)
 }
 
-fn protocol(word: Option<&str>) -> Option<Protocol> {
+pub(super) fn protocol(word: Option<&str>) -> Option<Protocol> {
     match word {
         None | Some("TCP") => Some(Protocol::Tcp),
         Some("UDP") => Some(Protocol::Udp),

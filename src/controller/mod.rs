@@ -8,5 +8,7 @@
 mod allocation;
 mod endpoints;
 
-pub use allocation::{Refusal, SERVICE_NETWORK, Taken, allocate};
+pub use allocation::{
+    NodePort, Refusal, SERVICE_NETWORK, Taken, allocate, node_port_path, node_ports,
+};
 pub use endpoints::{Endpoints, Given, Host, Port, Target, as_object, endpoints};

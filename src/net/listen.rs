@@ -1,10 +1,16 @@
 //! Opening published ports on the host, before anything is started.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+
+use crate::net::node;
 use crate::plan::{Protocol, PublishedPort};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
 
 /// Opens the host's side of a published port and says which port it got.
 ///
@@ -26,4 +32,34 @@ pub fn open(port: &PublishedPort) -> io::Result<(OwnedFd, u16)> {
             Ok((socket.into(), bound))
         }
     }
+}
+
+/// Opens a port at every address of the host, of IPv6 too where there is IPv6.
+///
+/// # Errors
+/// As `bind(2)`: EADDRINUSE when it is taken at one of them.
+pub fn open_for_all(protocol: Protocol, port: u16) -> io::Result<OwnedFd> {
+    let (family, address) = if node::has_ipv6() {
+        (AddressFamily::INET6, IpAddr::V6(Ipv6Addr::UNSPECIFIED))
+    } else {
+        (AddressFamily::INET, IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    };
+    let kind = match protocol {
+        Protocol::Tcp => SocketType::STREAM,
+        Protocol::Udp => SocketType::DGRAM,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, kind, flags, None)?;
+    if family == AddressFamily::INET6 {
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    if protocol == Protocol::Tcp {
+        // Beside connections of before that the kernel still knows (`tcp(7)`, TIME_WAIT).
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    bind(&socket, &SocketAddr::new(address, port))?;
+    if protocol == Protocol::Tcp {
+        listen(&socket, BACKLOG)?;
+    }
+    Ok(socket)
 }

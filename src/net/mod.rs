@@ -2,6 +2,7 @@
 //! network that the pods share, the way out of it, and the names that pods find others by.
 
 pub mod address;
+pub mod endpoints;
 pub mod forward;
 pub mod listen;
 pub mod names;

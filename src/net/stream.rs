@@ -9,6 +9,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{Shutdown, getpeername, shutdown, sockopt};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use rustix::process::{Resource, getrlimit};
 
 /// Bytes moved by one `splice(2)`, and what a pipe should hold. More than a pipe's default of
 /// 64 KiB, so that a large segment of TCP is moved as a whole.
@@ -19,6 +20,19 @@ const TURN: usize = 16;
 
 /// Empty pipes that are kept for the next who needs one.
 const SPARE: usize = 32;
+
+/// The most streams of one loop, and the most flows of datagrams.
+pub(super) const MOST: usize = 8192;
+
+/// Descriptors that a stream has at worst: two sockets, and a pipe each way; a flow has one, and
+/// one that it may share.
+const DESCRIPTORS: u64 = 6 + 2;
+
+/// How many streams there may be with this process' limit of descriptors.
+pub(super) fn most_streams() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / DESCRIPTORS).map_or(MOST, |most| most.min(MOST))
+}
 
 /// A pipe's two ends.
 type Pipe = (OwnedFd, OwnedFd);

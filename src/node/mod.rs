@@ -10,6 +10,7 @@
 //! come back: whatever belongs into the pods' is opened there by a thread.
 
 mod network;
+mod ports;
 mod world;
 
 use std::collections::HashMap;
@@ -164,7 +165,8 @@ impl Agent {
                 self.read_at = None;
                 let view = self.world.refresh();
                 if self.network.show(view).is_err() {
-                    // What was shown before stays: better than no agent.
+                    // What was shown before stays: better than no agent. A node port may be free by
+                    // then.
                     self.read_at = now.checked_add(AGAIN);
                 }
             }

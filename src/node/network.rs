@@ -11,6 +11,7 @@ use crate::net::nft::{self, Outbound, Rules, ServicePort};
 use crate::net::route::Route;
 use crate::net::uplink::{OutsideServices, Sockets, Uplink};
 use crate::net::{address, node};
+use crate::node::ports::NodePorts;
 use crate::node::world::View;
 use crate::sys::{namespace, process};
 
@@ -34,6 +35,7 @@ pub(super) struct Network {
     outside: OutsideServices,
     /// Where Services lead, as the kernel was told last; nothing before that.
     forwarded: Option<Vec<ServicePort>>,
+    node_ports: NodePorts,
 }
 
 /// What is opened in the namespace.
@@ -70,7 +72,11 @@ impl Network {
         let host = HostServers::of_machine();
         let resolver = Resolver::new(opened.datagrams, opened.connections, host, Zone::default())
             .map_err(|error| format!("the resolver cannot be made: {error}"))?;
+        let inside = namespace
+            .try_clone()
+            .map_err(|error| format!("the node agent: {error}"))?;
         Ok(Self {
+            node_ports: NodePorts::new(inside, address::pods(ipv6)),
             namespace,
             bridge: opened.bridge,
             ipv6,
@@ -106,7 +112,7 @@ impl Network {
     /// Answers and forwards by this from now on.
     ///
     /// # Errors
-    /// The kernel's answer to the rules.
+    /// The kernel's answer to the rules; a node port that is another process'.
     pub(super) fn show(&mut self, view: View) -> io::Result<()> {
         let mut networks = Vec::new();
         for known in [address::pods(self.ipv6), address::services(self.ipv6)] {
@@ -120,15 +126,16 @@ impl Network {
         }
         let zone = Zone::new(view.services, view.pods, networks);
         self.resolver.set_zone(zone);
+        let opened = self.node_ports.show(&view.node_ports);
         let Ok((rules, outbound)) = &self.rules else {
-            return Ok(());
+            return opened;
         };
         if self.forwarded.as_ref() != Some(&view.ports) {
             self.outside.set(&view.ports, &outbound.pods);
             rules.apply(nft::services(&view.ports, outbound))?;
             self.forwarded = Some(view.ports);
         }
-        Ok(())
+        opened
     }
 }
 

@@ -19,6 +19,7 @@ use crate::controller::{self, Given};
 use crate::names::ObjectKind;
 use crate::net::names;
 use crate::net::nft::{Affinity, ServicePort};
+use crate::node::ports::NodePort;
 use crate::store::{Liveness, PodDir, PodRecord, Store};
 
 /// Room for events: many at once cost one system call.
@@ -64,6 +65,7 @@ pub(super) struct View {
     pub(super) services: Vec<names::Service>,
     pub(super) pods: Vec<names::Pod>,
     pub(super) ports: Vec<ServicePort>,
+    pub(super) node_ports: Vec<NodePort>,
 }
 
 impl World {
@@ -199,6 +201,7 @@ impl World {
             services: Vec::new(),
             pods: pods.iter().filter_map(named).collect(),
             ports: Vec::new(),
+            node_ports: Vec::new(),
         };
         let given = Given {
             endpoints: &self.endpoints,
@@ -207,6 +210,7 @@ impl World {
         for service in &self.services {
             let endpoints = controller::endpoints(service, &pods, given);
             view.ports.extend(forwarded(service, &endpoints));
+            view.node_ports.extend(node_ports(service, &endpoints));
             view.services.extend(resolved(service, &endpoints));
         }
         view
@@ -299,26 +303,53 @@ fn resolved(service: &Service, endpoints: &controller::Endpoints) -> Option<name
     })
 }
 
-fn forwarded(service: &Service, endpoints: &controller::Endpoints) -> Vec<ServicePort> {
+fn affinity(service: &Service) -> Affinity {
     let spec = service.spec.as_ref();
-    let affinity = match spec.and_then(|spec| spec.session_affinity.as_deref()) {
+    match spec.and_then(|spec| spec.session_affinity.as_deref()) {
         Some("ClientIP") => Affinity::ClientIp,
         _ => Affinity::None,
-    };
+    }
+}
+
+/// Where a port leads now.
+fn ready(endpoints: &controller::Endpoints, port: &controller::Port) -> Vec<SocketAddr> {
+    let all = endpoints.ready(port).flat_map(|(host, number)| {
+        let addresses = host.addresses.iter();
+        addresses.map(move |address| SocketAddr::new(*address, number))
+    });
+    all.collect()
+}
+
+fn forwarded(service: &Service, endpoints: &controller::Endpoints) -> Vec<ServicePort> {
     let mut forwarded = Vec::new();
     for port in &endpoints.ports {
-        let targets = endpoints.ready(port).flat_map(|(host, number)| {
-            let addresses = host.addresses.iter();
-            addresses.map(move |address| SocketAddr::new(*address, number))
-        });
-        let targets: Vec<SocketAddr> = targets.collect();
+        let targets = ready(endpoints, port);
         forwarded.extend(cluster_ips(service).into_iter().map(|address| ServicePort {
             address,
             protocol: port.protocol,
             port: port.port,
             endpoints: targets.clone(),
-            affinity,
+            affinity: affinity(service),
         }));
     }
     forwarded
+}
+
+fn node_ports(service: &Service, endpoints: &controller::Endpoints) -> Vec<NodePort> {
+    let addresses = cluster_ips(service);
+    let is_of_family = |endpoint: &SocketAddr| {
+        let mut families = addresses.iter();
+        families.any(|address| address.is_ipv4() == endpoint.is_ipv4())
+    };
+    let all = endpoints.ports.iter().filter_map(|port| {
+        let mut targets = ready(endpoints, port);
+        targets.retain(is_of_family);
+        Some(NodePort {
+            port: port.node_port?,
+            protocol: port.protocol,
+            endpoints: targets,
+            affinity: affinity(service),
+        })
+    });
+    all.collect()
 }

@@ -89,6 +89,12 @@ impl PodRecord {
         Some(pod)
     }
 
+    /// Whether it runs in the pod network: then there is a node agent, or its supervisor starts
+    /// another one.
+    pub fn uses_network(&self) -> bool {
+        self.liveness == Liveness::Alive && self.record.is_in_network && !self.has_ended()
+    }
+
     /// Whether it has ended, in whatever way.
     pub fn has_ended(&self) -> bool {
         matches!(self.status().phase.as_deref(), Some("Succeeded" | "Failed"))

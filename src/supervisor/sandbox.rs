@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -333,10 +334,11 @@ pub(super) fn start_forwarder(
                 .zip(&plan.ports)
                 .map(|(socket, port)| forward::Listener {
                     socket,
-                    port: *port,
+                    protocol: port.protocol,
+                    to: SocketAddr::from((address, port.container_port)).into(),
                 })
                 .collect();
-            let ended = forward::run(listeners, address, pause.lifeline_end.as_fd());
+            let ended = forward::run(listeners, pause.lifeline_end.as_fd());
             process::exit_now(i32::from(ended.is_err()))
         }
     }

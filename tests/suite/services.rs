@@ -75,15 +75,16 @@ fn services_are_given_addresses_shown_and_removed() {
     let manifest = podrun.manifest_text("all.yaml", &all);
     let said = podrun.run(["up", &manifest]).ok().stdout;
     assert!(said.contains("service/web created\n"), "{said}");
+    let before = get(&podrun, "svc/web");
+    let node_port = &before["spec"]["ports"][0]["nodePort"];
     let expected = [
         "given ClusterIP 10.89.0.2 <none> 1/TCP",
         "none ClusterIP None <none> <none>",
         "other ClusterIP 10.89.0.1 <none> 1/UDP",
         "out ExternalName <none> a.example <none>",
-        "web NodePort 10.89.0.3 <none> 80:30000/TCP",
+        &format!("web NodePort 10.89.0.3 <none> 80:{node_port}/TCP"),
     ];
     assert_eq!(rows(&podrun, &["get", "services"]), expected);
-    let before = get(&podrun, "svc/web");
     assert_eq!(before["kind"], "Service");
     assert_eq!(before["spec"]["clusterIPs"][0], before["spec"]["clusterIP"]);
     assert!(before["metadata"]["uid"].is_string(), "{before}");

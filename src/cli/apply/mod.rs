@@ -10,6 +10,7 @@ pub(crate) mod images;
 pub(crate) mod launch;
 pub(crate) mod limits;
 pub(crate) mod network;
+mod node_ports;
 mod notes;
 mod objects;
 mod own_directories;

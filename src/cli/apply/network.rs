@@ -14,7 +14,7 @@ use crate::net::{address, node as kernel};
 use crate::plan;
 use crate::runtime::idmap::IdMap;
 use crate::runtime::node::{self, Joined, NodeError, Start};
-use crate::store::{Liveness, Store};
+use crate::store::{PodRecord, Store};
 use crate::wire::Begin;
 
 /// What joins the network for one pod after the other.
@@ -83,8 +83,7 @@ impl PodNetwork {
         let store = Store::of(runtime, state, data);
         let has_pods = || {
             let pods = store.pods().unwrap_or_default();
-            let mut others = pods.iter().filter(|pod| pod.liveness == Liveness::Alive);
-            others.any(|pod| pod.record.is_in_network && !pod.has_ended())
+            pods.iter().any(PodRecord::uses_network)
         };
         let start = Start::New(&self.ids);
         node::join(self.runtime_dir.as_fd(), &self.begin, start, &has_pods)

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use serde_json::{Value, json};
 
-use crate::cli::apply::{Change, Changes, Prepared, facts};
+use crate::cli::apply::{Change, Changes, Prepared, facts, node_ports};
 use crate::cli::failure::{Failure, INVALID};
-use crate::controller::{self, Taken};
+use crate::controller::Taken;
 use crate::names::{Namespace, ObjectKind, ObjectName};
 use crate::store::{Object, Store, StoreLock};
 
@@ -38,6 +38,7 @@ impl Services {
         for object in stored.map_err(Failure::internal)? {
             services.take(&object)?;
         }
+        let before = services.all.clone();
         for (object, change) in objects {
             if object.kind == ObjectKind::Service && *change != Change::Keep {
                 services.take(object)?;
@@ -46,7 +47,7 @@ impl Services {
             }
         }
         for key in services.changed.clone() {
-            services.allocate(&key)?;
+            services.allocate(store, &key, before.get(&key))?;
         }
         Ok(services)
     }
@@ -58,16 +59,20 @@ impl Services {
         Ok(())
     }
 
-    fn allocate(&mut self, key: &(Namespace, ObjectName)) -> Result<(), Failure> {
+    fn allocate(
+        &mut self,
+        store: &Store,
+        key: &(Namespace, ObjectName),
+        stored: Option<&Service>,
+    ) -> Result<(), Failure> {
         let mut taken = Taken::default();
         for (_, other) in self.all.iter().filter(|(known, _)| *known != key) {
             taken.add(other);
         }
-        let Some(service) = self.all.get_mut(key) else {
-            return Ok(());
-        };
-        controller::allocate(service, &taken)
-            .map_err(|refusal| Failure::with_code(INVALID, format!("service/{}: {refusal}", key.1)))
+        match self.all.get_mut(key) {
+            Some(service) => node_ports::allocate(store, &key.1, service, stored, taken),
+            None => Ok(()),
+        }
     }
 
     /// The Services of a namespace.

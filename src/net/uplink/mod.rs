@@ -28,14 +28,13 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
 
 use crate::net::nft::Networks;
-use crate::net::stream::{block_broken_pipe, watch};
+use crate::net::stream::{block_broken_pipe, most_streams, watch};
 use crate::plan::Protocol;
 use datagrams::Datagrams;
 use echoes::Echoes;
@@ -43,14 +42,6 @@ use icmp::Answers;
 pub use outside::OutsideServices;
 pub use sockets::Sockets;
 use streams::Streams;
-
-/// The most streams at once, and the most flows of datagrams; more streams are reset, a new flow
-/// takes the place of the one that was silent longest.
-const MOST: usize = 8192;
-
-/// Descriptors that a stream has at worst: two sockets, and a pipe each way. A flow has one, and
-/// one that it may share.
-const DESCRIPTORS: u64 = 6 + 2;
 
 /// Seconds between two looks for flows that have gone silent.
 const SWEEP: i64 = 5;
@@ -160,8 +151,7 @@ impl Uplink {
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         watch(&epoll, &wake, Token::Again.number(), EventFlags::IN)?;
         watch(&epoll, &timer, Token::Sweep.number(), EventFlags::IN)?;
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let most = usize::try_from(limit / DESCRIPTORS).map_or(MOST, |most| most.min(MOST));
+        let most = most_streams();
         let reach = Reach { inside, services };
         let answers = Answers::by(&sockets.icmp)?;
         Ok(Self {

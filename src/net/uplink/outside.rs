@@ -2,24 +2,16 @@
 //! datagrams here with the Service's address.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::net::nft::{Affinity, Networks, ServicePort};
+use crate::net::endpoints::Endpoints;
+use crate::net::nft::{Networks, ServicePort};
 use crate::plan::Protocol;
-
-#[derive(Debug)]
-struct Port {
-    endpoints: Vec<SocketAddr>,
-    affinity: Affinity,
-    /// The turn of the next connection.
-    next: usize,
-}
 
 /// The endpoints of such Services; every clone is the same one.
 #[derive(Debug, Clone, Default)]
-pub struct OutsideServices(Arc<Mutex<HashMap<(Protocol, SocketAddr), Port>>>);
+pub struct OutsideServices(Arc<Mutex<HashMap<(Protocol, SocketAddr), Endpoints>>>);
 
 impl OutsideServices {
     /// Replaces all of them by those of these ports that the rules bring here. To be called with
@@ -27,12 +19,7 @@ impl OutsideServices {
     pub fn set(&self, ports: &[ServicePort], pods: &Networks) {
         let all = ports.iter().rev().map(|port| {
             let key = (port.protocol, SocketAddr::new(port.address, port.port));
-            let known = Port {
-                endpoints: port.outside(pods),
-                affinity: port.affinity,
-                next: 0,
-            };
-            (key, known)
+            (key, Endpoints::new(port.outside(pods), port.affinity))
         });
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all.collect();
     }
@@ -46,22 +33,10 @@ impl OutsideServices {
         client: IpAddr,
     ) -> SocketAddr {
         let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(port) = ports.get_mut(&(protocol, address)) else {
-            return address;
-        };
-        let turn = match port.affinity {
-            Affinity::None => {
-                port.next = port.next.wrapping_add(1);
-                port.next
-            }
-            Affinity::ClientIp => {
-                let mut hasher = DefaultHasher::new();
-                client.hash(&mut hasher);
-                usize::try_from(hasher.finish() >> 33).unwrap_or(0)
-            }
-        };
-        let index = turn.checked_rem(port.endpoints.len()).unwrap_or(0);
-        port.endpoints.get(index).copied().unwrap_or(address)
+        let known = ports.get_mut(&(protocol, address));
+        known
+            .and_then(|endpoints| endpoints.choose(client))
+            .unwrap_or(address)
     }
 }
 
@@ -71,9 +46,10 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::net::nft::Affinity;
 
     #[test]
-    fn endpoints_have_their_turns_or_their_clients() {
+    fn the_address_of_a_service_stands_for_its_endpoints_outside() {
         let pods = Networks {
             v4: (Ipv4Addr::new(10, 88, 0, 0), 16),
             v6: None,
@@ -101,11 +77,6 @@ mod tests {
         );
         let udp = services.endpoint(Protocol::Udp, address, first.ip());
         assert_eq!(udp, address);
-        port.affinity = Affinity::ClientIp;
-        services.set(std::slice::from_ref(&port), &pods);
-        assert_eq!(ask(2), ask(2));
-        let all: BTreeSet<SocketAddr> = (2..30).map(ask).collect();
-        assert_eq!(all, BTreeSet::from([first, second]));
         // The rules lead to the pod.
         port.endpoints.push(inside);
         services.set(&[port], &pods);
