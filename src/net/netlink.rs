@@ -45,6 +45,16 @@ pub(super) fn answers(socket: &Socket, last: u32) -> io::Result<()> {
     }
 }
 
+/// Whether a question has an answer that is not a refusal. It was queued before the system call that
+/// sent the question ended.
+pub(super) fn is_granted(socket: &Socket) -> bool {
+    let mut answer = Vec::with_capacity(ANSWER);
+    let received = socket.recv(&mut answer, libc::MSG_DONTWAIT).is_ok();
+    let kind = answer.get(4..).and_then(|kind| kind.first_chunk());
+    // `NLMSG_ERROR`
+    received && kind.is_some_and(|kind| u16::from_ne_bytes(*kind) != 2)
+}
+
 /// Throws away what was left unread of earlier answers.
 pub(super) fn forget(socket: &Socket) {
     let mut answer = Vec::with_capacity(ANSWER);

@@ -32,6 +32,14 @@ pub const MARK: u32 = 1;
 /// The mark of the node agent's answers to pings.
 pub const ANSWER_MARK: u32 = 2;
 
+/// Marks of connections that the outside does not take: it refused, there is no such host, or no way
+/// there.
+pub const REFUSED_MARK: u32 = 3;
+/// See [`REFUSED_MARK`].
+pub const UNREACHED_MARK: u32 = 4;
+/// See [`REFUSED_MARK`].
+pub const UNROUTED_MARK: u32 = 5;
+
 /// The routing table that delivers marked datagrams: any number but those of `rtnetlink(7)`.
 const MARKED_TABLE: u8 = 100;
 

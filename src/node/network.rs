@@ -165,9 +165,10 @@ fn open(ipv6: bool) -> io::Result<Opened> {
             services: address::services(ipv6),
             tcp: sockets.tcp_ports()?,
             udp: sockets.udp_ports()?,
+            waits: None,
         };
         let rules = Rules::open()?;
-        rules.apply(nft::outbound(&outbound))?;
+        let outbound = rules.begin(outbound, sockets.has_queue())?;
         Ok((rules, outbound, sockets))
     };
     Ok(Opened {

@@ -8,7 +8,7 @@
 
 /// `NLM_F_REQUEST`, `NLM_F_ACK`, `NLM_F_CREATE`, `NLM_F_APPEND` of `netlink.h`.
 const REQUEST: u16 = 1;
-const ACK: u16 = 4;
+pub(super) const ACK: u16 = 4;
 pub(super) const CREATE: u16 = 0x400;
 pub(super) const APPEND: u16 = 0x800;
 
@@ -146,19 +146,33 @@ impl Batch {
     ) {
         self.sequence = self.sequence.wrapping_add(1);
         self.last = self.bytes.len();
-        // `struct nfgenmsg` is four bytes.
-        let length = HEADER.saturating_add(4).saturating_add(attributes.len());
-        let length = u32::try_from(length).unwrap_or(u32::MAX);
-        self.bytes.extend_from_slice(&length.to_ne_bytes());
-        self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        self.bytes
-            .extend_from_slice(&(REQUEST | flags).to_ne_bytes());
-        self.bytes.extend_from_slice(&self.sequence.to_ne_bytes());
-        self.bytes.extend_from_slice(&0_u32.to_ne_bytes());
-        self.bytes.extend_from_slice(&[family, 0]);
-        self.bytes.extend_from_slice(&resource.to_be_bytes());
-        self.bytes.extend_from_slice(&attributes.0);
+        let message = message(kind, flags, self.sequence, family, resource, attributes);
+        self.bytes.extend(message);
     }
+}
+
+/// A request: `struct nlmsghdr`, `struct nfgenmsg` and attributes.
+pub(super) fn message(
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    family: u8,
+    resource: u16,
+    attributes: &Attributes,
+) -> Vec<u8> {
+    // `struct nfgenmsg` is four bytes.
+    let length = HEADER.saturating_add(4).saturating_add(attributes.len());
+    let mut bytes = Vec::with_capacity(length);
+    let length = u32::try_from(length).unwrap_or(u32::MAX);
+    bytes.extend_from_slice(&length.to_ne_bytes());
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+    bytes.extend_from_slice(&(REQUEST | flags).to_ne_bytes());
+    bytes.extend_from_slice(&sequence.to_ne_bytes());
+    bytes.extend_from_slice(&0_u32.to_ne_bytes());
+    bytes.extend_from_slice(&[family, 0]);
+    bytes.extend_from_slice(&resource.to_be_bytes());
+    bytes.extend_from_slice(&attributes.0);
+    bytes
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub(super) const V4_DESTINATION: Field = network(16, 4);
 pub(super) const V6_SOURCE: Field = network(8, 16);
 pub(super) const V6_DESTINATION: Field = network(24, 16);
 pub(super) const DESTINATION_PORT: Field = transport(2, 2);
+pub(super) const TCP_FLAGS: Field = transport(13, 1);
 pub(super) const ICMP_TYPE: Field = transport(0, 1);
 
 const fn network(offset: u32, length: u32) -> Field {
@@ -71,6 +72,34 @@ impl Meta {
 pub(super) enum Tracked {
     State,
     Status,
+}
+
+/// What a packet did not reach.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unreachable {
+    Network,
+    Port,
+    Host,
+}
+
+impl Unreachable {
+    /// `enum nft_reject_inet_code`
+    fn code(self) -> u8 {
+        match self {
+            Self::Network => 0,
+            Self::Port => 1,
+            Self::Host => 2,
+        }
+    }
+}
+
+/// How a kernel lets packets wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queueing {
+    /// By an expression of `nf_tables` (`CONFIG_NFT_QUEUE`).
+    Expression,
+    /// By the target that `iptables` has for it (`CONFIG_NFT_COMPAT`).
+    Target,
 }
 
 /// What becomes of a packet.
@@ -186,6 +215,11 @@ impl Rule {
         self.load(field, 0).equals(bytes)
     }
 
+    /// Goes on when of these bits of a byte exactly those are set.
+    pub(super) fn bits_are(self, field: Field, bits: u8, set: u8) -> Self {
+        self.load(field, 0).mask(&[bits]).equals(&[set])
+    }
+
     pub(super) fn protocol_is(self, protocol: u8) -> Self {
         self.load_meta(Meta::Protocol, 0).equals(&[protocol])
     }
@@ -225,6 +259,24 @@ impl Rule {
         // `NFT_REG_VERDICT` is 0.
         let data = Attributes::new().number(1, 0).nest(2, &verdict.data());
         self.with("immediate", &data)
+    }
+
+    /// Lets the packet wait in queue 0; while nobody has opened it, drops it.
+    pub(super) fn queue(self, by: Queueing) -> Self {
+        match by {
+            Queueing::Expression => {
+                let data = Attributes::new().bytes(1, &[0, 0]).bytes(2, &[0, 1]);
+                self.with("queue", &data)
+            }
+            Queueing::Target => {
+                // Revision 0 of `struct xt_NFQ_info`.
+                let data = Attributes::new()
+                    .name(1, "NFQUEUE")
+                    .number(2, 0)
+                    .bytes(3, &[0; 8]);
+                self.with("target", &data)
+            }
+        }
     }
 
     fn immediate(self, bytes: &[u8]) -> Self {
@@ -278,10 +330,11 @@ impl Rule {
         self.with("reject", &Attributes::new().number(1, 1).bytes(2, &[0]))
     }
 
-    /// Answers that nobody is at the port, in the family's own words.
-    pub(super) fn unreachable(self) -> Self {
-        // `NFT_REJECT_ICMPX_UNREACH`, `NFT_REJECT_ICMPX_PORT_UNREACH`
-        self.with("reject", &Attributes::new().number(1, 2).bytes(2, &[1]))
+    /// Answers what cannot be reached, in the family's own words.
+    pub(super) fn unreachable(self, what: Unreachable) -> Self {
+        // `NFT_REJECT_ICMPX_UNREACH`
+        let data = Attributes::new().number(1, 2).bytes(2, &[what.code()]);
+        self.with("reject", &data)
     }
 
     /// Any number below the bound, into register 0.

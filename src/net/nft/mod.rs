@@ -5,6 +5,7 @@
 mod encode;
 mod expression;
 mod outbound;
+mod queue;
 mod services;
 
 use std::io;
@@ -14,9 +15,11 @@ use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 use crate::net::netlink;
 
 pub use encode::Batch;
-use encode::{APPEND, Attributes, CREATE, Operation};
+use encode::{APPEND, Attributes, CREATE, Operation, message};
+pub use expression::Queueing;
 use expression::Rule;
 pub use outbound::{Networks, Outbound, outbound};
+pub use queue::{Fate, Flow, Queue, Waiting};
 pub use services::{Affinity, ServicePort, services};
 
 /// `NFPROTO_IPV4` and `NFPROTO_IPV6`
@@ -61,6 +64,45 @@ impl Rules {
     /// As `socket(2)` and `bind(2)`; EPROTONOSUPPORT where the kernel lacks nfnetlink.
     pub fn open() -> io::Result<Self> {
         Ok(Self(netlink::open(NETLINK_NETFILTER)?))
+    }
+
+    /// Sets up the table of [`outbound()`], with connections that wait in one of the ways that this
+    /// kernel has, if there is a queue for them.
+    ///
+    /// # Errors
+    /// As [`Rules::apply`].
+    pub fn begin(&self, wanted: Outbound, has_queue: bool) -> io::Result<Outbound> {
+        if has_queue {
+            // A change that the kernel refuses costs ten milliseconds.
+            let by = if self.has_queue_target() {
+                Queueing::Target
+            } else {
+                Queueing::Expression
+            };
+            let waiting = Outbound {
+                waits: Some(by),
+                ..wanted
+            };
+            if self.apply(outbound(&waiting)).is_ok() {
+                return Ok(waiting);
+            }
+        }
+        self.apply(outbound(&wanted)).map(|()| wanted)
+    }
+
+    /// Whether the kernel has [`Queueing::Target`].
+    fn has_queue_target(&self) -> bool {
+        // `NFNL_SUBSYS_NFT_COMPAT`, `NFNL_MSG_COMPAT_GET`: revision 0, of targets.
+        let kind = u16::from_be_bytes([11, 0]);
+        let target = Attributes::new()
+            .name(1, "NFQUEUE")
+            .number(2, 0)
+            .number(3, 1);
+        let question = message(kind, 0, 1, IPV4, 0, &target);
+        netlink::forget(&self.0);
+        let answered = self.0.send(&question, 0).is_ok() && netlink::is_granted(&self.0);
+        netlink::forget(&self.0);
+        answered
     }
 
     /// Makes the changes of a batch, all at once or none.

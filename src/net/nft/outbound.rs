@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::encode::Batch;
 use super::expression::{
-    DESTINATION_PORT, Field, ICMP_TYPE, Meta, Rule, Tracked, V4_DESTINATION, V4_SOURCE,
-    V6_DESTINATION, V6_SOURCE, Verdict,
+    DESTINATION_PORT, Field, ICMP_TYPE, Meta, Queueing, Rule, TCP_FLAGS, Tracked, Unreachable,
+    V4_DESTINATION, V4_SOURCE, V6_DESTINATION, V6_SOURCE, Verdict,
 };
 use super::{Base, Hook, ICMP, ICMPV6, IPV4, IPV6, TCP, Table, UDP};
-use crate::net::node::{ANSWER_MARK, BRIDGE, MARK};
+use crate::net::node::{ANSWER_MARK, BRIDGE, MARK, REFUSED_MARK, UNREACHED_MARK, UNROUTED_MARK};
 
 /// The table's name.
 const TABLE: &str = "podrun";
@@ -16,7 +16,11 @@ const TABLE: &str = "podrun";
 /// `NF_IP_PRI_MANGLE`: before addresses are translated.
 pub(super) const MANGLE: i32 = -150;
 
-/// After `NF_IP_PRI_NAT_DST`, where Services are.
+/// Before `NF_IP_PRI_NAT_DST`, at which the kernel asks all chains that translate, in their order.
+const WAIT: i32 = -120;
+const REFUSE: i32 = -110;
+
+/// After the chain of Services.
 const AFTER_SERVICES: i32 = -90;
 
 /// `NF_IP_PRI_FILTER`
@@ -30,6 +34,10 @@ const KNOWN: u32 = (1 << 1) | (1 << 2);
 
 /// `IPS_DST_NAT`: the destination was translated.
 const TRANSLATED: u32 = 1 << 5;
+
+/// FIN, SYN, RST and ACK of a TCP packet; the first of a connection has SYN alone (RFC 9293).
+const FLAGS: u8 = 0x17;
+const SYN: u8 = 0x02;
 
 /// `ND_REDIRECT` (RFC 4861)
 const ND_REDIRECT: u8 = 137;
@@ -71,6 +79,8 @@ pub struct Outbound {
     pub tcp: [u16; 2],
     /// The port of the transparent UDP sockets, IPv4's and IPv6's.
     pub udp: [u16; 2],
+    /// How connections wait until the agent says whether the outside takes them, if they do.
+    pub waits: Option<Queueing>,
 }
 
 /// A field and the first bits it must have.
@@ -100,6 +110,9 @@ pub fn outbound(outbound: &Outbound) -> Batch {
     let mut table = Table::replace(TABLE);
     stay(&mut table, outbound);
     datagrams(&mut table, outbound);
+    if let Some(by) = outbound.waits {
+        wait(&mut table, by);
+    }
     streams(&mut table, outbound);
     refuse_unserved(&mut table, outbound);
     guard_agent(&mut table);
@@ -168,6 +181,30 @@ fn datagrams(table: &mut Table, outbound: &Outbound) {
     }
 }
 
+/// Chains `wait` and `refuse`: a connection begins when the outside has taken it, and not when the
+/// outside has refused it.
+fn wait(table: &mut Table, by: Queueing) {
+    let base = |priority| Base {
+        kind: "filter",
+        hook: Hook::Prerouting,
+        priority,
+        accept: true,
+    };
+    table.base_chain("wait", base(WAIT));
+    let first = || from_pods().protocol_is(TCP).bits_are(TCP_FLAGS, FLAGS, SYN);
+    table.rule("wait", &first().verdict(Verdict::Jump("stay")));
+    table.rule("wait", &first().queue(by));
+    table.base_chain("refuse", base(REFUSE));
+    let marked = |mark| from_pods().protocol_is(TCP).mark_is(mark);
+    table.rule("refuse", &marked(REFUSED_MARK).reset());
+    for (mark, what) in [
+        (UNREACHED_MARK, Unreachable::Host),
+        (UNROUTED_MARK, Unreachable::Network),
+    ] {
+        table.rule("refuse", &marked(mark).unreachable(what));
+    }
+}
+
 /// Chain `streams`: TCP to the outside.
 fn streams(table: &mut Table, outbound: &Outbound) {
     let chain = "streams";
@@ -205,7 +242,7 @@ fn refuse_unserved(table: &mut Table, outbound: &Outbound) {
     table.rule(chain, &rule);
     for prefix in &prefixes(outbound.services) {
         table.rule(chain, &is_within(prefix).protocol_is(TCP).reset());
-        table.rule(chain, &is_within(prefix).unreachable());
+        table.rule(chain, &is_within(prefix).unreachable(Unreachable::Port));
     }
 }
 
@@ -238,7 +275,7 @@ fn guard_agent(table: &mut Table) {
         table.rule(chain, &rule.verdict(Verdict::Accept));
     }
     table.rule(chain, &Rule::new().protocol_is(TCP).reset());
-    table.rule(chain, &Rule::new().unreachable());
+    table.rule(chain, &Rule::new().unreachable(Unreachable::Port));
 }
 
 /// Chains `between` and `told`: from pod to pod only, and always by way of the gateway.

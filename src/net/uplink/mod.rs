@@ -2,15 +2,18 @@
 //! sockets of the host's network namespace.
 //!
 //! ```text
-//!  pod ──TCP──▶ listener ═splice═▶ connection of the host's ──▶ outside
+//!  pod ──SYN──▶ queue ──▶ connection of the host's ──▶ outside
+//!  pod ──TCP──▶ listener ═splice═▶ that connection
 //!  pod ──UDP──▶ transparent socket ──▶ socket of the flow ──▶ outside
 //!               socket with the outside's address ◀───┘
 //!  pod ──ICMP echo──▶ raw socket ──▶ ping socket ──▶ outside
 //! ```
 //!
-//! A stream is accepted before the outside has answered; when the outside refuses or does not
-//! answer, the pod's connection is reset. The host's loopback is never reached, neither by address
-//! nor by one that means it; its other addresses are, as from any machine in its network.
+//! A pod's connection begins once the outside has taken it, and is refused as the outside refuses
+//! it: its first packet waits until then. Where the kernel has no queue for packets, and for a
+//! Service whose endpoints are outside, a stream is accepted first, and reset when the outside
+//! refuses or does not answer. The host's loopback is never reached, neither by address nor by one
+//! that means it; its other addresses are, as from any machine in its network.
 
 mod datagrams;
 mod echoes;
@@ -77,6 +80,10 @@ enum Token {
     Echoes(Family),
     /// A ping's socket.
     Ping(u64),
+    /// Connections that pods want.
+    Queue,
+    /// One that is being made for one that waits.
+    Asked(u64),
 }
 
 impl Token {
@@ -95,6 +102,8 @@ impl Token {
             Self::Stream(number) => (number << 4) | 8,
             Self::Flow(number) => (number << 4) | 9,
             Self::Ping(number) => (number << 4) | 0xa,
+            Self::Queue => 0xc,
+            Self::Asked(number) => (number << 4) | 0xd,
         }
     }
 
@@ -111,6 +120,8 @@ impl Token {
             9 => Self::Flow(number >> 4),
             0xa => Self::Ping(number >> 4),
             0xb => Self::Echoes(Family::V6),
+            0xc => Self::Queue,
+            0xd => Self::Asked(number >> 4),
             _ => Self::Again,
         }
     }
@@ -155,7 +166,7 @@ impl Uplink {
         let reach = Reach { inside, services };
         let answers = Answers::by(&sockets.icmp)?;
         Ok(Self {
-            streams: Streams::new(&epoll, sockets.tcp, reach.clone(), most)?,
+            streams: Streams::new(&epoll, sockets.tcp, sockets.queue, reach.clone(), most)?,
             echoes: Echoes::new(&epoll, sockets.icmp, answers.clone(), reach.clone())?,
             datagrams: Datagrams::new(&epoll, sockets.udp, node, answers, reach, most)?,
             epoll,
@@ -221,6 +232,18 @@ impl Uplink {
             Token::Stop => false,
             Token::Listener(family) => self.streams.accept(&self.epoll, family),
             Token::Stream(number) => self.streams.advance(number, event),
+            Token::Queue => {
+                let idle = self.is_idle();
+                let more = self.streams.ask(&self.epoll);
+                self.start_timer(idle)?;
+                more
+            }
+            Token::Asked(number) => {
+                let idle = self.is_idle();
+                self.streams.answered(&self.epoll, number);
+                self.start_timer(idle)?;
+                false
+            }
             Token::FromPods(family) => {
                 let idle = self.is_idle();
                 let more = self.datagrams.carry_out(&self.epoll, family);
@@ -242,6 +265,7 @@ impl Uplink {
                 drained(&self.timer);
                 self.datagrams.sweep();
                 self.echoes.sweep();
+                self.streams.sweep();
                 if self.is_idle() {
                     self.set_timer(0)?;
                 }
@@ -256,7 +280,7 @@ impl Uplink {
 
     /// Whether there is nothing that can go silent.
     fn is_idle(&self) -> bool {
-        self.datagrams.is_empty() && self.echoes.is_empty()
+        self.datagrams.is_empty() && self.echoes.is_empty() && self.streams.waits_for_none()
     }
 
     fn start_timer(&self, was_idle: bool) -> io::Result<()> {
@@ -343,6 +367,8 @@ mod tests {
             Token::Echoes(Family::V4),
             Token::Echoes(Family::V6),
             Token::Ping(7),
+            Token::Queue,
+            Token::Asked(7),
         ] {
             assert_eq!(Token::of(token.number()), token);
         }

@@ -14,6 +14,7 @@ use rustix::net::{
 };
 
 use super::Family;
+use crate::net::nft::Queue;
 use crate::net::node::ANSWER_MARK;
 
 /// Connections that wait to be accepted; the kernel's own bound is 4096 as well.
@@ -29,6 +30,8 @@ pub struct Sockets {
     pub(super) udp: Pair,
     /// Raw, for ICMP.
     pub(super) icmp: Pair,
+    /// Connections that pods want, where the kernel has it.
+    pub(super) queue: Option<Queue>,
 }
 
 impl Sockets {
@@ -61,7 +64,18 @@ impl Sockets {
                 icmp.push((family, socket));
             }
         }
-        Ok(Self { tcp, udp, icmp })
+        let queue = Queue::open().ok();
+        Ok(Self {
+            tcp,
+            udp,
+            icmp,
+            queue,
+        })
+    }
+
+    /// Whether there is a queue in which connections wait until the outside has taken them.
+    pub fn has_queue(&self) -> bool {
+        self.queue.is_some()
     }
 
     /// The ports of the listeners, IPv4's and IPv6's.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
@@ -14,6 +14,7 @@ use rustix::net::{
 
 use super::sockets::Pair;
 use super::{Family, Reach, Token};
+use crate::net::nft::{Fate, Flow, Queue};
 use crate::net::stream::{EDGES, Pipes, Progress, Stream, reset, watch};
 use crate::plan::Protocol;
 
@@ -28,9 +29,26 @@ const SILENCE: Duration = Duration::from_mins(1);
 const ASK_EVERY: Duration = Duration::from_secs(10);
 const ASK: u32 = 3;
 
+/// A pod that has given up does not come for its connection.
+const COMES: Duration = Duration::from_secs(10);
+
+/// A connection that is being made while the pod's first packet waits.
+#[derive(Debug)]
+struct Asked {
+    packet: u32,
+    flow: Flow,
+    made: OwnedFd,
+}
+
 #[derive(Debug)]
 pub(super) struct Streams {
     listeners: Pair,
+    queue: Option<Queue>,
+    asked: HashMap<u64, Asked>,
+    /// The numbers of those that are asked for: a pod asks again and again.
+    asking: HashMap<Flow, u64>,
+    /// What the outside has taken, until the pod comes for it.
+    taken: HashMap<Flow, (OwnedFd, Instant)>,
     open: HashMap<u64, Stream>,
     pipes: Pipes,
     reach: Reach,
@@ -42,9 +60,13 @@ impl Streams {
     pub(super) fn new(
         epoll: &OwnedFd,
         listeners: Pair,
+        queue: Option<Queue>,
         reach: Reach,
         most: usize,
     ) -> io::Result<Self> {
+        if let Some(queue) = &queue {
+            watch(epoll, queue, Token::Queue.number(), EventFlags::IN)?;
+        }
         for (family, listener) in &listeners {
             // An edge: without descriptors to accept with, a level would never fall.
             let edge = EventFlags::IN | EventFlags::ET;
@@ -52,6 +74,10 @@ impl Streams {
         }
         Ok(Self {
             listeners,
+            queue,
+            asked: HashMap::new(),
+            asking: HashMap::new(),
+            taken: HashMap::new(),
             open: HashMap::new(),
             pipes: Pipes::default(),
             reach,
@@ -77,17 +103,104 @@ impl Streams {
         true
     }
 
-    /// Begins the connection to where the pod meant to connect, or resets the pod's.
+    /// Begins a turn's worth of connections that pods want; returns whether there may be more.
+    pub(super) fn ask(&mut self, epoll: &OwnedFd) -> bool {
+        for _ in 0..TURN {
+            let Some(waiting) = self.queue.as_ref().and_then(Queue::next) else {
+                return false;
+            };
+            let Some(flow) = waiting.flow else {
+                self.decide(waiting.id, Fate::Go);
+                continue;
+            };
+            if self.taken.contains_key(&flow) {
+                self.decide(waiting.id, Fate::Go);
+            } else if self.asking.contains_key(&flow) {
+                // The packet of before still waits.
+                self.decide(waiting.id, Fate::Lost);
+            } else if let Err(fate) = self.begin(epoll, waiting.id, flow) {
+                self.decide(waiting.id, fate);
+            }
+        }
+        true
+    }
+
+    fn begin(&mut self, epoll: &OwnedFd, packet: u32, flow: Flow) -> Result<(), Fate> {
+        if !self.reach.allows(flow.destination) || !self.has_room() {
+            return Err(Fate::Refused);
+        }
+        let made = begin(flow.destination).map_err(fate_of)?;
+        self.last = self.last.wrapping_add(1);
+        let token = Token::Asked(self.last).number();
+        watch(epoll, &made, token, EventFlags::OUT).map_err(|_| Fate::Lost)?;
+        self.asking.insert(flow, self.last);
+        let asked = Asked { packet, flow, made };
+        self.asked.insert(self.last, asked);
+        Ok(())
+    }
+
+    /// The outside has taken a connection, or not.
+    pub(super) fn answered(&mut self, epoll: &OwnedFd, number: u64) {
+        let Some(asked) = self.asked.remove(&number) else {
+            return;
+        };
+        self.asking.remove(&asked.flow);
+        let result = match sockopt::socket_error(&asked.made) {
+            Ok(result) => result,
+            Err(errno) => Err(errno),
+        };
+        // It is watched as a stream's from then on.
+        rustix::event::epoll::delete(epoll, &asked.made).ok();
+        let fate = match result {
+            Ok(()) => {
+                let taken = (asked.made, Instant::now());
+                self.taken.insert(asked.flow, taken);
+                Fate::Go
+            }
+            Err(errno) => fate_of(errno),
+        };
+        self.decide(asked.packet, fate);
+    }
+
+    fn decide(&self, packet: u32, fate: Fate) {
+        if let Some(queue) = &self.queue {
+            // A packet that is gone needs no verdict.
+            queue.decide(packet, fate).ok();
+        }
+    }
+
+    /// Whether nothing waits for a pod to come.
+    pub(super) fn waits_for_none(&self) -> bool {
+        self.taken.is_empty()
+    }
+
+    /// Lets go of what no pod came for.
+    pub(super) fn sweep(&mut self) {
+        self.taken.retain(|_, (_, since)| since.elapsed() < COMES);
+    }
+
+    /// The connection to where the pod meant to connect: the one that was made while it waited.
+    fn made_for(&mut self, family: Family, accepted: &OwnedFd) -> Result<OwnedFd, Errno> {
+        let refused = Errno::CONNREFUSED;
+        let destination = destination_of(family, accepted).map_err(|_| refused)?;
+        let client = getpeername(accepted)?.ok_or(refused)?;
+        let client = SocketAddr::try_from(client)?;
+        let flow = Flow {
+            client,
+            destination,
+        };
+        if let Some((made, _)) = self.taken.remove(&flow) {
+            return Ok(made);
+        }
+        let reach = &self.reach;
+        let destination = reach.destination(Protocol::Tcp, destination, client.ip());
+        let destination = destination.filter(|_| self.has_room());
+        begin(destination.ok_or(refused)?)
+    }
+
+    /// Carries a pod's connection on, or resets it.
     fn carry_on(&mut self, epoll: &OwnedFd, family: Family, accepted: OwnedFd) {
-        let destination = destination_of(family, &accepted)
-            .ok()
-            .filter(|_| self.has_room())
-            .and_then(|address| {
-                let client = SocketAddr::try_from(getpeername(&accepted).ok()??).ok()?;
-                let reach = &self.reach;
-                reach.destination(Protocol::Tcp, address, client.ip())
-            });
-        let made = destination.ok_or(Errno::CONNREFUSED).and_then(begin);
+        let made = self.made_for(family, &accepted);
         let Ok(made) = made else {
             reset(accepted);
             return;
@@ -110,7 +223,8 @@ impl Streams {
     }
 
     fn has_room(&self) -> bool {
-        self.open.len() < self.most
+        let all = [self.open.len(), self.asked.len(), self.taken.len()];
+        all.iter().sum::<usize>() < self.most
     }
 
     /// Moves a stream's bytes; returns whether it has more than its turn's worth.
@@ -140,6 +254,16 @@ fn destination_of(family: Family, accepted: &OwnedFd) -> io::Result<SocketAddr> 
         Family::V4 => sockopt::ip_original_dst(accepted)?.into(),
         Family::V6 => sockopt::ipv6_original_dst(accepted)?.into(),
     })
+}
+
+/// What becomes of a connection that was not made.
+fn fate_of(errno: Errno) -> Fate {
+    match errno {
+        Errno::TIMEDOUT | Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => Fate::Lost,
+        Errno::HOSTUNREACH | Errno::HOSTDOWN => Fate::Unreached,
+        Errno::NETUNREACH | Errno::NETDOWN | Errno::ADDRNOTAVAIL => Fate::Unrouted,
+        _ => Fate::Refused,
+    }
 }
 
 fn begin(destination: SocketAddr) -> Result<OwnedFd, Errno> {
