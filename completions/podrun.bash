@@ -55,6 +55,9 @@ _podrun() {
             podrun,logs)
                 cmd="podrun__subcmd__logs"
                 ;;
+            podrun,port-forward)
+                cmd="podrun__subcmd__port__subcmd__forward"
+                ;;
             podrun,prune)
                 cmd="podrun__subcmd__prune"
                 ;;
@@ -122,7 +125,7 @@ _podrun() {
 
     case "${cmd}" in
         podrun)
-            opts="-n -h -V --root --namespace --help --version up run down rm ps get describe events top logs exec cp attach debug restart condition wait validate image volume doctor prune completion version"
+            opts="-n -h -V --root --namespace --help --version up run down rm ps get describe events top logs exec cp attach port-forward debug restart condition wait validate image volume doctor prune completion version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -811,6 +814,36 @@ _podrun() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        podrun__subcmd__port__subcmd__forward)
+            opts="-n -h --address --root --namespace --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --address)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         podrun__subcmd__prune)
             opts="-n -h --images --root --namespace --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1287,7 +1320,7 @@ _podrun() {
 _podrun_with_pods() {
     _podrun "$@"
     case "${COMP_WORDS[1]}" in
-        rm|logs|exec|wait|top)
+        rm|logs|exec|wait|top|port-forward)
             local names
             names=$(podrun ps -o name 2>/dev/null | sed 's,^pod/,,')
             mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W "$names" -- "${COMP_WORDS[COMP_CWORD]}")

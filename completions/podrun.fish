@@ -41,6 +41,7 @@ complete -c podrun -n "__fish_podrun_needs_command" -f -a "logs" -d 'Print the o
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "exec" -d 'Run a command in a running container'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "cp" -d 'Copy files and directories to and from a running container'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "attach" -d 'Follow a running container\'s output and type into its input'
+complete -c podrun -n "__fish_podrun_needs_command" -f -a "port-forward" -d 'Forward ports of this machine to a running pod until interrupted'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "debug" -d 'Add a container to a running pod to look around'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "restart" -d 'Stop all containers of a pod and start them again'
 complete -c podrun -n "__fish_podrun_needs_command" -f -a "condition" -d 'Set a condition that a readiness gate waits for'
@@ -166,6 +167,10 @@ complete -c podrun -n "__fish_podrun_using_subcommand attach" -s n -l namespace 
 complete -c podrun -n "__fish_podrun_using_subcommand attach" -s i -l stdin -d 'Pass standard input on'
 complete -c podrun -n "__fish_podrun_using_subcommand attach" -s t -l tty -d 'Use the container\'s terminal'
 complete -c podrun -n "__fish_podrun_using_subcommand attach" -s h -l help -d 'Print help'
+complete -c podrun -n "__fish_podrun_using_subcommand port-forward" -l address -d 'Addresses of this machine to listen on; `localhost` is its loopback, of IPv4 and IPv6' -r
+complete -c podrun -n "__fish_podrun_using_subcommand port-forward" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
+complete -c podrun -n "__fish_podrun_using_subcommand port-forward" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
+complete -c podrun -n "__fish_podrun_using_subcommand port-forward" -s h -l help -d 'Print help'
 complete -c podrun -n "__fish_podrun_using_subcommand debug" -l image -d 'The image of the new container; the machine\'s own root file system by default' -r
 complete -c podrun -n "__fish_podrun_using_subcommand debug" -l target -d 'See and signal the processes of this container' -r
 complete -c podrun -n "__fish_podrun_using_subcommand debug" -s c -l container -d 'The name of the new container; made up by default' -r
@@ -266,4 +271,4 @@ complete -c podrun -n "__fish_podrun_using_subcommand completion" -s h -l help -
 complete -c podrun -n "__fish_podrun_using_subcommand version" -l root -d 'Keep everything below this directory instead of the user\'s own' -r -F
 complete -c podrun -n "__fish_podrun_using_subcommand version" -s n -l namespace -d 'The namespace of pods and objects that name none' -r
 complete -c podrun -n "__fish_podrun_using_subcommand version" -s h -l help -d 'Print help'
-complete -c podrun -n "__fish_seen_subcommand_from rm logs exec wait top" -f -a "(podrun ps -o name 2>/dev/null | string replace 'pod/' '')"
+complete -c podrun -n "__fish_seen_subcommand_from rm logs exec wait top port-forward" -f -a "(podrun ps -o name 2>/dev/null | string replace 'pod/' '')"

@@ -31,7 +31,7 @@
 //! | [`store`] | the per-user directory: layout, locks, records, logs | sys, names, plan, lifecycle |
 //! | [`image`] | reference, registry, content store, unpack | sys, resolve, names, plan, stage |
 //! | [`volume`] | materialise volumes on the host side | sys, names, plan, wire |
-//! | [`net`] | the pod network: namespaces, wires, forwarding, names; published ports | sys, names, plan |
+//! | [`net`] | the pod network: namespaces, wires, forwarding, names; published ports, `port-forward` | sys, names, plan |
 //! | [`cgroup`] | limits of pods and containers by the kernel's cgroups | names, plan |
 //! | [`runtime`] | parent side of the stages | all above |
 //! | [`supervisor`] | the loop: Event → machine → Action | all above |

@@ -107,6 +107,8 @@ mod node_agent;
 mod node_ports;
 #[path = "suite/own_users.rs"]
 mod own_users;
+#[path = "suite/port_forward.rs"]
+mod port_forward;
 #[path = "suite/ports.rs"]
 mod ports;
 #[path = "suite/pulls.rs"]

@@ -84,6 +84,7 @@ fn perform(options: &Podrun) -> Result<u8, Failure> {
         Command::Exec(exec) => command::exec::run(global, exec),
         Command::Cp(cp) => command::cp::run(global, cp),
         Command::Attach(attach) => command::attach::run(global, attach),
+        Command::PortForward(forward) => command::port_forward::run(global, forward),
         Command::Debug(debug) => command::debug::run(global, debug),
         Command::Restart(restart) => command::restart::run(global, restart),
         Command::Condition(condition) => command::condition::run(global, condition),

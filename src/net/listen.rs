@@ -4,13 +4,38 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt,
+};
 
 use crate::net::node;
 use crate::plan::{Protocol, PublishedPort};
 
-/// Connections that wait to be accepted.
+/// Connections that may wait to be accepted; the kernel's own bound is `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// Listens for TCP, on this address only: `::` takes in no IPv4. Says which port it got.
+///
+/// # Errors
+/// As `socket(2)`, `bind(2)` and `listen(2)`: EADDRINUSE, EADDRNOTAVAIL, EACCES for a privileged
+/// port, EAFNOSUPPORT without IPv6.
+pub fn tcp(address: SocketAddr) -> io::Result<(OwnedFd, u16)> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    // Connections of an earlier listener may linger.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    let bound = SocketAddr::try_from(getsockname(&socket)?)?;
+    Ok((socket, bound.port()))
+}
 
 /// Opens the host's side of a published port and says which port it got.
 ///

@@ -10,6 +10,8 @@ pub mod namespace;
 mod netlink;
 pub mod nft;
 pub mod node;
+pub mod pod_sockets;
+pub mod port_forward;
 pub mod route;
 mod stream;
 pub mod uplink;

@@ -12,7 +12,7 @@ use rustix::mount::{MountAttrFlags, UnmountFlags};
 use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::net::{forward, namespace};
+use crate::net::{forward, namespace, pod_sockets};
 use crate::plan::{Network, PodPlan};
 use crate::runtime::wording;
 use crate::stage::own_users::{self, PodUsers};
@@ -278,19 +278,9 @@ pub(super) fn start_prober(
                 pause.pidfd.as_fd(),
                 pause.lifeline_end.as_fd(),
             ];
-            let join = match plan.network {
-                Network::Host { .. } => 0,
-                Network::Pod { .. } => libc::CLONE_NEWNET,
-            };
             let ready = process::close_all_but(&kept)
-                .and_then(|()| process::die_with_parent())
-                .and_then(|()| signal::reset_all())
                 .and_then(|()| rustix::thread::set_name(c"podrun-prober").map_err(Into::into))
-                .and_then(|()| match join {
-                    0 => Ok(()),
-                    join => process::join_namespaces(pause.pidfd.as_fd(), join),
-                })
-                .and_then(|()| confine::confine_helper(&plan.helper_filter));
+                .and_then(|()| become_helper(plan, pause));
             if ready.is_err() {
                 process::exit_now(125);
             }
@@ -298,6 +288,45 @@ pub(super) fn start_prober(
             process::exit_now(i32::from(ended.is_err()))
         }
     }
+}
+
+/// Clones a process that makes sockets in the pod's network namespace for `port-forward`, and
+/// returns the end at which they are asked for. It ends with that, with the pod or with this
+/// process, and is reaped as any child that nobody waits for.
+pub(super) fn start_pod_sockets(
+    proof: &SingleThread,
+    plan: &PodPlan,
+    pause: &Pause,
+) -> io::Result<OwnedFd> {
+    let (socket, theirs) = seqpacket::pair()?;
+    match process::clone_process(proof, CloneFlags::default())? {
+        Cloned::Parent(_) => Ok(socket),
+        Cloned::Child => {
+            let kept = [
+                theirs.as_fd(),
+                pause.pidfd.as_fd(),
+                pause.lifeline_end.as_fd(),
+            ];
+            let ready = process::close_all_but(&kept)
+                .and_then(|()| rustix::thread::set_name(c"podrun-sockets").map_err(Into::into))
+                .and_then(|()| become_helper(plan, pause));
+            if ready.is_err() {
+                process::exit_now(125);
+            }
+            let ended = pod_sockets::serve(theirs.as_fd(), pause.lifeline_end.as_fd());
+            process::exit_now(i32::from(ended.is_err()))
+        }
+    }
+}
+
+/// Makes this process one of podrun's own in the pod's network namespace.
+fn become_helper(plan: &PodPlan, pause: &Pause) -> io::Result<()> {
+    process::die_with_parent()?;
+    signal::reset_all()?;
+    if matches!(plan.network, Network::Pod { .. }) {
+        process::join_namespaces(pause.pidfd.as_fd(), libc::CLONE_NEWNET)?;
+    }
+    confine::confine_helper(&plan.helper_filter)
 }
 
 /// Clones the forwarder of the published ports.
@@ -321,11 +350,7 @@ pub(super) fn start_forwarder(
                 .map(AsFd::as_fd)
                 .chain([pause.pidfd.as_fd(), pause.lifeline_end.as_fd()])
                 .collect();
-            let ready = process::close_all_but(&kept)
-                .and_then(|()| process::die_with_parent())
-                .and_then(|()| signal::reset_all())
-                .and_then(|()| process::join_namespaces(pause.pidfd.as_fd(), libc::CLONE_NEWNET))
-                .and_then(|()| confine::confine_helper(&plan.helper_filter));
+            let ready = process::close_all_but(&kept).and_then(|()| become_helper(plan, pause));
             if ready.is_err() {
                 process::exit_now(125);
             }

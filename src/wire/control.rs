@@ -45,6 +45,8 @@ pub enum Request {
         /// Attach to it from its first byte on.
         attach: bool,
     },
+    /// Make TCP sockets in the pod's network namespace, for `port-forward`.
+    PortForward,
     /// Set a condition that a readiness gate of the pod may wait for.
     SetCondition {
         /// Its type.
@@ -119,6 +121,9 @@ pub enum Reply {
         /// Whether it is a terminal.
         is_terminal: bool,
     },
+    /// The message carries a connection to a process in the pod's network namespace, which makes
+    /// sockets there until the connection or the pod ends.
+    PodSockets,
     /// What the containers that run use, in the Pod's order.
     Usage {
         /// One for each.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap_complete::Shell;
 
 /// Commands that take names of pods.
-const TAKES_PODS: [&str; 5] = ["rm", "logs", "exec", "wait", "top"];
+const TAKES_PODS: [&str; 6] = ["rm", "logs", "exec", "wait", "top", "port-forward"];
 
 /// Every generated file, by its path in the project.
 fn rendered() -> BTreeMap<PathBuf, Vec<u8>> {

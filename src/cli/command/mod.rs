@@ -15,6 +15,7 @@ pub(crate) mod get;
 pub(crate) mod image;
 pub(crate) mod logs;
 mod objects;
+pub(crate) mod port_forward;
 pub(crate) mod prune;
 pub(crate) mod restart;
 pub(crate) mod rm;

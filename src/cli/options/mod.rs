@@ -3,6 +3,7 @@
 
 mod cp;
 mod image;
+mod port_forward;
 mod rm;
 mod top;
 mod volume;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use cp::Cp;
 pub(crate) use image::{Image, ImageCommand, ImageOutput};
+pub(crate) use port_forward::PortForward;
 pub(crate) use rm::{Down, Removal, Rm};
 pub(crate) use top::Top;
 pub(crate) use volume::{Volume, VolumeCommand};
@@ -84,6 +86,8 @@ pub(crate) enum Command {
     Cp(Cp),
     /// Follow a running container's output and type into its input
     Attach(Attach),
+    /// Forward ports of this machine to a running pod until interrupted
+    PortForward(PortForward),
     /// Add a container to a running pod to look around
     Debug(Debug),
     /// Stop all containers of a pod and start them again

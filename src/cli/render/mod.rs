@@ -5,9 +5,11 @@ pub(crate) mod jsonpath;
 pub(crate) mod table;
 
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::AnsiColor;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cli::failure::Failure;
 use crate::manifest::{self, Problem, Source};
@@ -62,6 +64,21 @@ pub(crate) fn bytes(data: &[u8]) -> Result<(), Failure> {
         .map_err(|error| output_failure(&error))
 }
 
+/// Whether a line can be written without waiting: a pipe that nobody reads has no room some time.
+fn has_room(stream: impl AsFd) -> bool {
+    let mut stream = [PollFd::new(&stream, PollFlags::OUT)];
+    let polled = poll(&mut stream, Some(&Timespec::default()));
+    let [stream] = stream;
+    polled.is_ok() && stream.revents().contains(PollFlags::OUT)
+}
+
+/// A line of data that is left out when it would have to wait, or when nobody is there.
+pub(crate) fn line_unless_full(text: &str) {
+    if has_room(io::stdout()) {
+        line(text).ok();
+    }
+}
+
 /// What a failed write to standard output means.
 pub(crate) fn output_failure(error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
@@ -93,6 +110,13 @@ pub(crate) fn error(text: &str) {
         label("error", AnsiColor::Red),
         visible(text)
     ));
+}
+
+/// An error that is left out when it would have to wait.
+pub(crate) fn error_unless_full(text: &str) {
+    if has_room(io::stderr()) {
+        error(text);
+    }
 }
 
 /// Why a command failed.

@@ -1,9 +1,9 @@
 //! What commands ask of a running pod over its control socket.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 
 use crate::lifecycle::Event;
 use crate::plan::ContainerPlan;
@@ -11,6 +11,7 @@ use crate::supervisor::attach::Attachment;
 use crate::supervisor::control;
 use crate::supervisor::exec::{self, Purpose, Work};
 use crate::supervisor::pod::Pod;
+use crate::supervisor::sandbox;
 use crate::supervisor::watch::Source;
 use crate::sys::seqpacket;
 use crate::wire::{self, Reply, Request};
@@ -88,6 +89,7 @@ impl Pod {
                     control::answer(client, &reply);
                 }
             }
+            Ok(Request::PortForward) => self.lend_sockets(number),
             Ok(Request::SetCondition { kind, is_true }) => {
                 self.step(Event::SetCondition { kind, is_true });
                 if let Some(client) = self.clients.get(&number) {
@@ -170,6 +172,26 @@ impl Pod {
             }
             (None, _) => refused(1, format!("container `{container}` is not running")),
             (_, None) => refused(125, "two pipes are needed".to_owned()),
+        }
+    }
+
+    /// Gives a client a connection to a process that makes sockets in the pod's network namespace.
+    fn lend_sockets(&self, number: u32) {
+        let Some(client) = self.clients.get(&number) else {
+            return;
+        };
+        let Some(pause) = self.pause.as_ref().filter(|_| self.is_set_up) else {
+            let message = "the pod is not running".to_owned();
+            return control::answer(client, &Reply::Refused { code: 1, message });
+        };
+        let made = sandbox::start_pod_sockets(&self.proof, &self.plan, pause);
+        let sent = made.and_then(|socket| {
+            let bytes = wire::encode(&Reply::PodSockets).map_err(io::Error::other)?;
+            seqpacket::send(client, &bytes, &[socket.as_fd()], SendFlags::DONTWAIT)
+        });
+        if let Err(error) = sent {
+            let message = format!("no new process can be made: {error}");
+            control::answer(client, &Reply::Refused { code: 125, message });
         }
     }
 
