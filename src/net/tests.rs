@@ -13,12 +13,12 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 
+use super::listen;
 use super::nft::{self, Affinity, Networks, Outbound, Rules, ServicePort};
 use super::node::{self, PodNetwork, within};
 use super::route::{self, Pair, Requests, Route};
 use super::uplink::{OutsideServices, Sockets, Uplink};
-use crate::plan::Addresses;
-use crate::plan::Protocol;
+use crate::plan::{Addresses, Protocol, PublishedPort};
 
 /// Set in the process that is alone in its namespaces.
 const INSIDE: &str = "PODRUN_TEST_INSIDE";
@@ -87,6 +87,42 @@ fn pods_services_and_the_outside_are_reached_as_root() {
     if rustix::process::geteuid().is_root() {
         let test = "net::tests::pods_services_and_the_outside_are_reached_as_root";
         alone_in(&["--net"], test);
+    }
+}
+
+#[test]
+fn published_ports_clash_as_the_kernel_has_it() {
+    if is_inside() {
+        return every_two_ports();
+    }
+    let test = "net::tests::published_ports_clash_as_the_kernel_has_it";
+    alone_in(&["--user", "--map-root-user", "--net"], test);
+}
+
+fn every_two_ports() {
+    let loopback = Requests::new().up(route::LOOPBACK_INDEX);
+    Route::open().unwrap().make(loopback).unwrap();
+    let addresses = ["", "0.0.0.0", "::", "127.0.0.1", "127.0.0.2", "::1"];
+    let port = |ip: &str, protocol| PublishedPort {
+        host_ip: (!ip.is_empty()).then(|| ip.parse().unwrap()),
+        host_port: 8080,
+        container_port: 80,
+        protocol,
+    };
+    for only_ipv6 in ["0", "1"] {
+        node::write_setting("net/ipv6/bindv6only", only_ipv6).unwrap();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            for (one, other) in addresses
+                .iter()
+                .flat_map(|one| addresses.iter().map(move |other| (one, other)))
+            {
+                let (first, second) = (port(one, protocol), port(other, protocol));
+                let _held = listen::open(&first).unwrap();
+                let refused = listen::open(&second).err().map(|error| error.kind());
+                let expected = first.clashes(&second).then_some(ErrorKind::AddrInUse);
+                assert_eq!(refused, expected, "{protocol:?}: `{one}` and `{other}`");
+            }
+        }
     }
 }
 

@@ -113,7 +113,7 @@ impl NodePorts {
         let change = if self.open.contains_key(&key) {
             Change::Lead(key, to)
         } else {
-            let socket = listen::open_for_all(port.protocol, port.port)?;
+            let (socket, _) = listen::everywhere(port.protocol, port.port)?;
             let protocol = port.protocol;
             Change::Open(
                 key,

@@ -437,8 +437,8 @@ pub struct MountPlan {
 /// One port of the host that is forwarded to the pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PublishedPort {
-    /// The host's address to listen on.
-    pub host_ip: IpAddr,
+    /// The host's address to listen on; nothing for all that it has, of IPv4 and IPv6.
+    pub host_ip: Option<IpAddr>,
     /// The host's port; 0 lets the kernel choose.
     pub host_port: u16,
     /// The pod's port.
@@ -449,12 +449,15 @@ pub struct PublishedPort {
 
 impl PublishedPort {
     /// Whether the kernel would refuse to open one beside the other (`bind(2)`, EADDRINUSE): the
-    /// same protocol and number at one address, or at one that takes the other in. `::` takes in
-    /// IPv4 too (`ipv6(7)`, `IPV6_V6ONLY`). A port that the kernel chooses is always another.
+    /// same protocol and number at one address, or at one that takes the other in. `0.0.0.0` and
+    /// `::` take in their own family only. A port that the kernel chooses is always another.
     #[must_use]
     pub fn clashes(&self, other: &Self) -> bool {
-        let takes_in =
-            |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
+        let takes_in = |all: Option<IpAddr>, one: Option<IpAddr>| match (all, one) {
+            (None, _) => true,
+            (Some(all), Some(one)) => all.is_unspecified() && all.is_ipv4() == one.is_ipv4(),
+            (Some(_), None) => false,
+        };
         self.protocol == other.protocol
             && self.host_port == other.host_port
             && self.host_port != 0

@@ -634,6 +634,11 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Whether this machine's loopback has an IPv6 address.
+pub(crate) fn has_loopback6() -> bool {
+    std::net::TcpListener::bind("[::1]:0").is_ok()
+}
+
 /// A TCP port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")

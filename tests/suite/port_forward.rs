@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::census;
 use crate::harness::{
-    Mode, PATIENCE, Podrun, container, container_with, documents, ends_within, free_port, lasting,
-    mode, once, until,
+    Mode, PATIENCE, Podrun, container, container_with, documents, ends_within, free_port,
+    has_loopback6, lasting, mode, once, until,
 };
 
 /// A `port-forward` that runs beside the test.
@@ -125,6 +125,7 @@ fn with_echo() -> Podrun {
 
 #[test]
 fn a_server_on_the_pods_loopback_is_reached_by_both_loopback_addresses() {
+    require!(has_loopback6(), "the loopback has no IPv6 address");
     let podrun = Podrun::new();
     let words = ["tcp-serve-loopback", "8000", "from the loopback"];
     podrun.up(&lasting("web", &[container("a", &words)])).ok();
@@ -145,6 +146,7 @@ fn a_server_on_the_pods_loopback_is_reached_by_both_loopback_addresses() {
 
 #[test]
 fn a_server_that_listens_on_ipv6_only_is_reached() {
+    require!(has_loopback6(), "the loopback has no IPv6 address");
     let podrun = Podrun::new();
     let words = ["tcp-serve-at", "[::1]:8000", "from ::1"];
     podrun.up(&lasting("six", &[container("a", &words)])).ok();
@@ -430,6 +432,7 @@ fn an_interrupt_ends_it_and_nothing_is_left() {
 
 #[test]
 fn it_listens_where_it_is_told_and_nowhere_else() {
+    require!(has_loopback6(), "the loopback has no IPv6 address");
     let podrun = with_echo();
     let local = ["--address", "127.0.0.2,::1", "echo", ":8000"];
     let forward = Forward::start(&podrun, &local);

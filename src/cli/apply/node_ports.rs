@@ -77,7 +77,7 @@ fn has_agent(store: &Store) -> bool {
 /// Whether another process has the port, and goes on having it until then.
 fn is_in_use(port: NodePort, until: Option<Instant>) -> bool {
     loop {
-        match listen::open_for_all(port.protocol, port.number) {
+        match listen::everywhere(port.protocol, port.number) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Ok(_) | Err(_) => return false,
         }

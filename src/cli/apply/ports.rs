@@ -1,6 +1,6 @@
 //! The host's side of published ports.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -100,7 +100,11 @@ fn port_of_host(name: &ObjectName, port: &PublishedPort) -> String {
         Protocol::Tcp => "TCP",
         Protocol::Udp => "UDP",
     };
-    let place = std::net::SocketAddr::new(port.host_ip, port.host_port);
+    let number = port.host_port;
+    let place = port.host_ip.map_or_else(
+        || number.to_string(),
+        |ip| SocketAddr::new(ip, number).to_string(),
+    );
     format!("pod/{name}: {protocol} port {place} of the host")
 }
 
@@ -114,7 +118,7 @@ fn port_failure(name: &ObjectName, port: &PublishedPort, error: &std::io::Error)
                 "ports below net.ipv4.ip_unprivileged_port_start (1024) are root's; choose a higher one",
             )
         }
-        Some(libc::EADDRNOTAVAIL) => {
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT) => {
             Failure::with_code(INVALID, format!("{start}: the host has no such address"))
         }
         _ => Failure::with_code(INVALID, format!("{start} cannot be opened: {error}")),
@@ -142,8 +146,11 @@ pub(super) fn parse_publish(text: &str) -> Result<PublishedPort, Failure> {
         Some((ip, host)) => (Some(ip.trim_start_matches('[').trim_end_matches(']')), host),
     };
     let host_ip = match ip {
-        None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        Some(ip) => ip.parse().map_err(|_| bad())?,
+        None => None,
+        Some(ip) => {
+            let parsed = ip.parse::<IpAddr>().map_err(|_| bad())?;
+            Some(parsed.to_canonical())
+        }
     };
     Ok(PublishedPort {
         host_ip,
@@ -168,15 +175,14 @@ mod tests {
             (port.host_port, port.container_port, port.protocol),
             (8080, 80, Protocol::Tcp)
         );
+        assert_eq!(port.host_ip, None);
         let port = parse_publish("127.0.0.1:53:5353/udp").unwrap();
         assert_eq!(
-            (port.host_ip.to_string().as_str(), port.protocol),
-            ("127.0.0.1", Protocol::Udp)
+            (port.host_ip, port.protocol),
+            (Some("127.0.0.1".parse().unwrap()), Protocol::Udp)
         );
-        assert_eq!(
-            parse_publish("[::1]:1:2").unwrap().host_ip.to_string(),
-            "::1"
-        );
+        let port = parse_publish("[::1]:1:2").unwrap();
+        assert_eq!(port.host_ip, Some("::1".parse().unwrap()));
         for bad in ["80", "a:80", "80:0", "1:2/sctp", "x:1:2", "70000:1"] {
             assert!(parse_publish(bad).is_err(), "{bad}");
         }

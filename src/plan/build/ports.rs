@@ -1,6 +1,6 @@
 //! The ports of the machine that lead to the pod.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{ContainerPort, PodSpec};
 
@@ -63,10 +63,12 @@ fn host_port(port: &ContainerPort) -> Result<Option<PublishedPort>, String> {
     };
     let number = |value: i32| u16::try_from(value).map_err(|_| format!("{value} is not a port"));
     let host_ip = match port.host_ip.as_deref().filter(|ip| !ip.is_empty()) {
-        None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        Some(ip) => ip
-            .parse()
-            .map_err(|_| format!("hostIP `{ip}` is not an address"))?,
+        None => None,
+        Some(ip) => {
+            let parsed = ip.parse::<IpAddr>();
+            let parsed = parsed.map_err(|_| format!("hostIP `{ip}` is not an address"))?;
+            Some(parsed.to_canonical())
+        }
     };
     Ok(Some(PublishedPort {
         host_ip,
@@ -82,4 +84,45 @@ fn host_port(port: &ContainerPort) -> Result<Option<PublishedPort>, String> {
             }
         },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(ip: &str, host_port: i32) -> PublishedPort {
+        let written = ContainerPort {
+            container_port: 80,
+            host_port: Some(host_port),
+            host_ip: Some(ip.to_owned()),
+            ..ContainerPort::default()
+        };
+        super::host_port(&written).unwrap().unwrap()
+    }
+
+    #[test]
+    fn ports_clash_where_one_address_takes_in_the_other() {
+        for (one, other, expected) in [
+            ("", "", true),
+            ("", "0.0.0.0", true),
+            ("", "::", true),
+            ("", "127.0.0.1", true),
+            ("", "::1", true),
+            ("0.0.0.0", "127.0.0.1", true),
+            ("::", "::1", true),
+            ("::1", "::1", true),
+            ("::ffff:127.0.0.1", "127.0.0.1", true),
+            ("0.0.0.0", "::", false),
+            ("0.0.0.0", "::1", false),
+            ("::", "127.0.0.1", false),
+            ("127.0.0.1", "::1", false),
+            ("::1", "::2", false),
+        ] {
+            for (a, b) in [(one, other), (other, one)] {
+                let found = port(a, 8080).clashes(&port(b, 8080));
+                assert_eq!(found, expected, "`{a}` and `{b}`");
+                assert!(!port(a, 8080).clashes(&port(b, 8081)), "`{a}` and `{b}`");
+            }
+        }
+    }
 }
