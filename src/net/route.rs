@@ -316,6 +316,30 @@ impl Route {
         netlink::answers(&self.socket, self.sequence)
     }
 
+    /// Whether the kernel has pairs. Nothing is made.
+    ///
+    /// # Errors
+    /// As [`Route::make`], but for what answers the question.
+    pub fn has_pairs(&mut self) -> io::Result<bool> {
+        self.has_kind(InfoKind::Veth)
+    }
+
+    /// The kernel looks for a kind of interface before it looks at how many queues there are to be, of
+    /// which there must be one (`rtnl_create_link`).
+    pub(super) fn has_kind(&mut self, kind: InfoKind) -> io::Result<bool> {
+        let mut link = LinkMessage::default();
+        link.attributes = vec![
+            LinkAttribute::NumTxQueues(0),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]),
+        ];
+        let question = Requests::new().create(RouteNetlinkMessage::NewLink(link));
+        match self.make(question) {
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(false),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(true),
+            result => result.map(|()| true),
+        }
+    }
+
     /// All interfaces of the namespace.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use netlink_packet_route::link::InfoKind;
 use nix::sched::{CloneFlags, unshare};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 
@@ -234,6 +235,10 @@ fn whole_net() -> Net {
 fn the_whole_network() {
     // Of the host, as distributions set it.
     node::write_setting("net/ipv4/ping_group_range", "0 0").unwrap();
+    let mut route = Route::open().unwrap();
+    assert!(route.has_pairs().unwrap());
+    let other = InfoKind::Other("podrun-none".to_owned());
+    assert!(!route.has_kind(other).unwrap());
     let mut net = whole_net();
     let sockets = net.sockets.take().unwrap();
     let listener = SocketAddr::from((GATEWAY.v4, sockets.tcp_ports().unwrap()[0]));

@@ -59,7 +59,7 @@ impl Network {
         };
         let ipv6 = node::has_ipv6();
         let opened = node::within(namespace.as_fd(), || open(ipv6))
-            .map_err(|error| format!("the bridge cannot be made: {error}"))?;
+            .map_err(|error| format!("it cannot be set up: {error}"))?;
         let outside = OutsideServices::default();
         let rules = match opened.rules {
             Ok((rules, outbound, sockets)) => {
@@ -148,6 +148,11 @@ fn zone_network(address: IpAddr, bits: u8) -> names::Network {
 
 /// In the namespace.
 fn open(ipv6: bool) -> io::Result<Opened> {
+    // Told now, every pod is alone; told by the first pod's pair, none would start.
+    if !Route::open()?.has_pairs()? {
+        let message = "this kernel has no pairs of interfaces (CONFIG_VETH)";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+    }
     let bridge = node::set_up(&address::pod_network(ipv6))?;
     let own = if ipv6 {
         SocketAddr::from((Ipv6Addr::UNSPECIFIED, DOMAIN_PORT))
