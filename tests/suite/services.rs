@@ -127,6 +127,48 @@ fn services_are_given_addresses_shown_and_removed() {
 }
 
 #[test]
+fn several_kinds_are_shown_at_once() {
+    let podrun = Podrun::new();
+    let empty = podrun.run(["get", "all"]).ok();
+    assert_eq!(empty.stderr, "No resources found in default namespace.\n");
+    let all = documents(&[of_web(&json!({})), backend("b", &json!({}))]);
+    let manifest = podrun.manifest_text("all.yaml", &all);
+    podrun.run(["up", &manifest]).ok();
+    let shown = podrun.run(["get", "services,endpoints"]).ok().stdout;
+    let tables: Vec<Vec<&str>> = shown
+        .split("\n\n")
+        .map(|table| {
+            table
+                .lines()
+                .map(|line| line.split(' ').next().unwrap())
+                .collect()
+        })
+        .collect();
+    assert_eq!(
+        tables,
+        [["NAME", "service/web"], ["NAME", "endpoints/web"]],
+        "{shown}"
+    );
+    let names = |what: &[&str]| {
+        podrun
+            .run([&["get", "-o", "name"], what].concat())
+            .ok()
+            .stdout
+    };
+    assert_eq!(names(&["all"]), "pod/b\nservice/web\n");
+    assert_eq!(names(&["svc,po"]), "service/web\npod/b\n");
+    assert_eq!(names(&["pod/b", "ep/web"]), "pod/b\nendpoints/web\n");
+    let list = podrun.run(["get", "po,svc,ep", "-o", "json"]).ok().stdout;
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let kinds = list["items"].as_array().unwrap().iter();
+    let kinds: Vec<&str> = kinds.map(|item| item["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["Pod", "Service", "Endpoints"]);
+    let missing = podrun.run(["get", "pod/b", "svc/none"]).code(4);
+    assert_eq!(missing.stderr, "error: service/none not found\n");
+    podrun.run(["get", "po,svc", "--watch"]).code(2);
+}
+
+#[test]
 fn services_of_commands_at_the_same_time_have_different_addresses() {
     let podrun = Podrun::new();
     std::thread::scope(|scope| {

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use serde_json::{Value, json};
 
 use crate::cli::command::changes::Changes;
+use crate::cli::command::kinds::{Kind, kind, wanted};
 use crate::cli::command::objects;
 use crate::cli::failure::{Failure, NOT_FOUND};
 use crate::cli::options::{Get, Global, Listing, Ps};
@@ -14,42 +15,8 @@ use crate::cli::render::table::table;
 use crate::cli::selector::Selector;
 use crate::cli::{input, render};
 use crate::lifecycle::kubectl;
-use crate::names::{Namespace, ObjectKind, ObjectName};
+use crate::names::{Namespace, ObjectName};
 use crate::store::{PodRecord, Store};
-
-/// A kind as it is typed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Pod,
-    Object(ObjectKind),
-}
-
-/// The kind of a word, in kubectl's spellings.
-///
-/// # Errors
-/// A usage error.
-pub(crate) fn kind(word: &str) -> Result<Kind, Failure> {
-    match word.to_ascii_lowercase().as_str() {
-        "pod" | "pods" | "po" => Ok(Kind::Pod),
-        "configmap" | "configmaps" | "cm" => Ok(Kind::Object(ObjectKind::ConfigMap)),
-        "secret" | "secrets" => Ok(Kind::Object(ObjectKind::Secret)),
-        "persistentvolumeclaim" | "persistentvolumeclaims" | "pvc" => {
-            Ok(Kind::Object(ObjectKind::PersistentVolumeClaim))
-        }
-        "persistentvolume" | "persistentvolumes" | "pv" => {
-            Ok(Kind::Object(ObjectKind::PersistentVolume))
-        }
-        "service" | "services" | "svc" => Ok(Kind::Object(ObjectKind::Service)),
-        "endpoints" | "ep" => Ok(Kind::Object(ObjectKind::Endpoints)),
-        "endpointslice" | "endpointslices" => Ok(Kind::Object(ObjectKind::EndpointSlice)),
-        _ => Err(
-            Failure::with_code(2, format!("`{}` is not a kind", word.escape_debug())).hinted(
-                "pods, services, endpoints, endpointslices, configmaps, secrets, \
-                 persistentvolumeclaims and persistentvolumes can be shown",
-            ),
-        ),
-    }
-}
 
 /// A pod by its name, or `pod/NAME`.
 ///
@@ -186,31 +153,82 @@ pub(crate) fn ps(global: &Global, options: &Ps) -> Result<u8, Failure> {
 /// # Errors
 /// A name that is not there (4).
 pub(crate) fn run(global: &Global, options: &Get) -> Result<u8, Failure> {
-    let mut words = options.what.iter();
-    let first = words.next().map(String::as_str).unwrap_or_default();
-    let mut names: Vec<String> = Vec::new();
-    let wanted = if let Some((word, name)) = first.split_once('/') {
-        names.push(name.to_owned());
-        for other in words {
-            match other.split_once('/') {
-                Some((other, name)) if kind(other)? == kind(word)? => {
-                    names.push(name.to_owned());
-                }
-                _ => return Err(Failure::with_code(2, "name objects of one kind at a time")),
-            }
-        }
-        kind(word)?
-    } else {
-        names.extend(words.cloned());
-        kind(first)?
-    };
-    match wanted {
-        Kind::Pod => {
-            let mut query = Query::new(global, &options.listing, names)?;
+    match wanted(&options.what)?.as_slice() {
+        [(Kind::Pod, names)] => {
+            let mut query = Query::new(global, &options.listing, names.clone())?;
             query.ignore_not_found = options.ignore_not_found;
             query.show(global)
         }
-        Kind::Object(kind) => objects::print(global, options, kind, &names),
+        [(Kind::Object(kind), names)] => objects::print(global, options, *kind, names),
+        several => show_several(global, options, several),
+    }
+}
+
+/// One table after the other, or one List.
+fn show_several(
+    global: &Global,
+    options: &Get,
+    wanted: &[(Kind, Vec<String>)],
+) -> Result<u8, Failure> {
+    let listing = &options.listing;
+    if listing.watch {
+        return Err(Failure::with_code(
+            2,
+            "only one kind can be watched at a time",
+        ));
+    }
+    let store = input::open_store(global)?;
+    let format = Format::parse(listing.output.as_deref())?;
+    let mut values = Vec::new();
+    let mut tables = Vec::new();
+    for (kind, names) in wanted {
+        match kind {
+            Kind::Pod => {
+                let mut query = Query::new(global, listing, names.clone())?;
+                query.ignore_not_found = options.ignore_not_found;
+                let pods = query.found(global, &store)?;
+                values.extend(pods.iter().map(whole).collect::<Result<Vec<_>, _>>()?);
+                tables.extend((!pods.is_empty()).then(|| query.table(&pods, true, "pod/")));
+            }
+            Kind::Object(kind) => {
+                let found = objects::find(global, options, &store, *kind, names)?;
+                let prefix = format!("{}/", kind.word());
+                let rows = (!found.is_empty())
+                    .then(|| objects::table_of(&found, *kind, listing, &format, &prefix));
+                tables.extend(rows);
+                values.extend(found.into_iter().map(|object| object.value));
+            }
+        }
+    }
+    match format {
+        Format::Name => {
+            for value in &values {
+                let text = |pointer| value.pointer(pointer).and_then(Value::as_str);
+                let kind = text("/kind").unwrap_or_default().to_ascii_lowercase();
+                let name = text("/metadata/name").unwrap_or_default();
+                render::line(&format!("{kind}/{name}"))?;
+            }
+        }
+        Format::Table | Format::Wide if tables.is_empty() => {
+            render::say(&nothing_found(
+                listing.all_namespaces,
+                &input::namespace(global)?,
+            ));
+        }
+        Format::Table | Format::Wide => render::line(&tables.join("\n\n"))?,
+        Format::Json | Format::Yaml | Format::JsonPath(_) => {
+            print_values(&format, values, false)?;
+        }
+    }
+    Ok(0)
+}
+
+/// What is said of an empty table.
+fn nothing_found(is_of_all: bool, namespace: &Namespace) -> String {
+    if is_of_all {
+        "No resources found.".to_owned()
+    } else {
+        format!("No resources found in {namespace} namespace.")
     }
 }
 
@@ -257,6 +275,18 @@ impl Query {
         Ok(pods)
     }
 
+    /// The pods, all that are named among them.
+    fn found(&self, global: &Global, store: &Store) -> Result<Vec<PodRecord>, Failure> {
+        let pods = self.pods(store)?;
+        for name in &self.names {
+            let name = name.strip_prefix("pod/").unwrap_or(name);
+            if !self.ignore_not_found && !pods.iter().any(|pod| pod.record.name.as_str() == name) {
+                find_pod(global, store, name)?;
+            }
+        }
+        Ok(pods)
+    }
+
     fn show(&self, global: &Global) -> Result<u8, Failure> {
         let store = input::open_store(global)?;
         let changes = if self.watch {
@@ -264,13 +294,7 @@ impl Query {
         } else {
             None
         };
-        let mut pods = self.pods(&store)?;
-        for name in &self.names {
-            let name = name.strip_prefix("pod/").unwrap_or(name);
-            if !self.ignore_not_found && !pods.iter().any(|pod| pod.record.name.as_str() == name) {
-                return find_pod(global, &store, name).map(|_| 0);
-            }
-        }
+        let mut pods = self.found(global, &store)?;
         self.print(&pods, true)?;
         let Some(changes) = changes else { return Ok(0) };
         let mut known: BTreeMap<String, String> = BTreeMap::new();
@@ -332,12 +356,16 @@ impl Query {
         if pods.is_empty() {
             if is_first && !self.ignore_not_found {
                 render::say(&match &self.namespace {
-                    Some(namespace) => format!("No resources found in {namespace} namespace."),
+                    Some(namespace) => nothing_found(false, namespace),
                     None => "No resources found.".to_owned(),
                 });
             }
             return Ok(());
         }
+        render::line(&self.table(pods, is_first, ""))
+    }
+
+    fn table(&self, pods: &[PodRecord], is_first: bool, prefix: &str) -> String {
         let is_wide = self.format == Format::Wide;
         let mut headers = vec!["NAME", "READY", "STATUS", "RESTARTS", "AGE"];
         if self.namespace.is_none() {
@@ -352,7 +380,7 @@ impl Query {
                 let status = pod.status();
                 let row = Self::row(pod, &status);
                 let mut cells = vec![
-                    pod.record.name.to_string(),
+                    format!("{prefix}{}", pod.record.name),
                     row.ready,
                     row.status,
                     row.restarts,
@@ -369,7 +397,7 @@ impl Query {
             })
             .collect();
         let headers = (self.has_headers && is_first).then_some(headers.as_slice());
-        render::line(&table(headers, &rows))
+        table(headers, &rows)
     }
 }
 

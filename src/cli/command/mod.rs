@@ -13,6 +13,7 @@ pub(crate) mod exec;
 pub(crate) mod exec_streams;
 pub(crate) mod get;
 pub(crate) mod image;
+pub(crate) mod kinds;
 pub(crate) mod logs;
 mod objects;
 pub(crate) mod port_forward;

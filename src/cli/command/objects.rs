@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cli::command::get::print_values;
 use crate::cli::command::services;
 use crate::cli::failure::{Failure, NOT_FOUND};
-use crate::cli::options::{Get, Global};
+use crate::cli::options::{Get, Global, Listing};
 use crate::cli::render::format::Format;
 use crate::cli::render::table::table;
 use crate::cli::selector::Selector;
@@ -28,22 +28,21 @@ pub(super) fn of_kind(store: &Store, kind: ObjectKind) -> Result<Vec<Object>, Fa
     }
 }
 
-/// Prints objects of a kind.
+/// The objects of a kind that are wanted.
 ///
 /// # Errors
 /// A name that is not there (4).
-pub(super) fn print(
+pub(super) fn find(
     global: &Global,
     options: &Get,
+    store: &Store,
     kind: ObjectKind,
     names: &[String],
-) -> Result<u8, Failure> {
+) -> Result<Vec<Object>, Failure> {
     let listing = &options.listing;
     let namespace = input::namespace(global)?;
-    let format = Format::parse(listing.output.as_deref())?;
     let selector = Selector::parse(listing.selector.as_deref())?;
-    let store = input::open_store(global)?;
-    let mut found = of_kind(&store, kind)?;
+    let mut found = of_kind(store, kind)?;
     found.retain(|object| {
         let labels: BTreeMap<String, String> = object
             .value
@@ -66,52 +65,78 @@ pub(super) fn print(
             format!("{} not found", missing.join(", ")),
         ));
     }
+    Ok(found)
+}
+
+/// Prints objects of a kind.
+///
+/// # Errors
+/// A name that is not there (4).
+pub(super) fn print(
+    global: &Global,
+    options: &Get,
+    kind: ObjectKind,
+    names: &[String],
+) -> Result<u8, Failure> {
+    let listing = &options.listing;
+    let format = Format::parse(listing.output.as_deref())?;
+    let store = input::open_store(global)?;
+    let found = find(global, options, &store, kind, names)?;
     match &format {
         Format::Name => {
             for object in &found {
                 render::line(&format!("{}/{}", kind.word(), object.name))?;
             }
         }
-        Format::Table | Format::Wide => {
-            let has_namespaces = listing.all_namespaces && kind.is_namespaced();
-            let is_wide = format == Format::Wide && kind == ObjectKind::Service;
-            let rows: Vec<Vec<String>> = found
-                .iter()
-                .map(|object| {
-                    let mut cells = cells(object);
-                    cells.insert(0, object.name.to_string());
-                    if is_wide {
-                        cells.push(services::selector_text(&object.value));
-                    }
-                    if has_namespaces {
-                        cells.insert(0, object.namespace.to_string());
-                    }
-                    cells
-                })
-                .collect();
-            let mut headers = vec!["NAME"];
-            if has_namespaces {
-                headers.insert(0, "NAMESPACE");
-            }
-            headers.extend(columns(kind));
-            if is_wide {
-                headers.push("SELECTOR");
-            }
-            if !rows.is_empty() {
-                let headers = (!listing.no_headers).then_some(headers.as_slice());
-                render::line(&table(headers, &rows))?;
-            } else if kind.is_namespaced() {
-                render::say(&format!("No resources found in {namespace} namespace."));
-            } else {
-                render::say("No resources found");
-            }
+        Format::Table | Format::Wide if !found.is_empty() => {
+            render::line(&table_of(&found, kind, listing, &format, ""))?;
         }
+        Format::Table | Format::Wide if kind.is_namespaced() => {
+            let namespace = input::namespace(global)?;
+            render::say(&format!("No resources found in {namespace} namespace."));
+        }
+        Format::Table | Format::Wide => render::say("No resources found"),
         Format::Json | Format::Yaml | Format::JsonPath(_) => {
             let items = found.into_iter().map(|object| object.value).collect();
             print_values(&format, items, names.len() == 1)?;
         }
     }
     Ok(0)
+}
+
+/// Objects of a kind as a table, each name with something before it.
+pub(super) fn table_of(
+    objects: &[Object],
+    kind: ObjectKind,
+    listing: &Listing,
+    format: &Format,
+    prefix: &str,
+) -> String {
+    let has_namespaces = listing.all_namespaces && kind.is_namespaced();
+    let is_wide = *format == Format::Wide && kind == ObjectKind::Service;
+    let rows: Vec<Vec<String>> = objects
+        .iter()
+        .map(|object| {
+            let mut cells = cells(object);
+            cells.insert(0, format!("{prefix}{}", object.name));
+            if is_wide {
+                cells.push(services::selector_text(&object.value));
+            }
+            if has_namespaces {
+                cells.insert(0, object.namespace.to_string());
+            }
+            cells
+        })
+        .collect();
+    let mut headers = vec!["NAME"];
+    if has_namespaces {
+        headers.insert(0, "NAMESPACE");
+    }
+    headers.extend(columns(kind));
+    if is_wide {
+        headers.push("SELECTOR");
+    }
+    table((!listing.no_headers).then_some(headers.as_slice()), &rows)
 }
 
 /// The columns after the name (`printers/internalversion`).

@@ -126,12 +126,12 @@ fn parse_target(text: &str, namespace: &Namespace) -> Result<Target, Failure> {
             format!("`{}` is not a name: {error}", text.escape_debug()),
         )
     })?;
-    match super::get::kind(kind)? {
-        super::get::Kind::Pod => Ok(Target::Pod(namespace.clone(), name)),
-        super::get::Kind::Object(kind) if kind.is_namespaced() => {
+    match super::kinds::kind(kind)? {
+        super::kinds::Kind::Pod => Ok(Target::Pod(namespace.clone(), name)),
+        super::kinds::Kind::Object(kind) if kind.is_namespaced() => {
             Ok(Target::Object(kind, namespace.clone(), name))
         }
-        super::get::Kind::Object(kind) => Ok(Target::Object(
+        super::kinds::Kind::Object(kind) => Ok(Target::Object(
             kind,
             store::Object::namespace_of_none(),
             name,

@@ -247,7 +247,8 @@ pub(crate) struct Ps {
 
 #[derive(Debug, Args)]
 pub(crate) struct Get {
-    /// pods, services, endpoints, configmaps, secrets, pvc, pv; or KIND/NAME
+    /// pods, services, endpoints, configmaps, secrets, pvc, pv, some of them with commas between, or all;
+    /// or KIND/NAME
     #[arg(value_name = "KIND", required = true)]
     pub(crate) what: Vec<String>,
     /// What is not there is no error

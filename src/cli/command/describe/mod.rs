@@ -12,7 +12,7 @@ use serde_json::Value;
 use self::storage::{claim, persistent_volume};
 use self::volumes::volumes;
 use crate::cli::apply::storage::users;
-use crate::cli::command::{events, get, objects, services};
+use crate::cli::command::{events, get, kinds, objects, services};
 use crate::cli::failure::{Failure, NOT_FOUND};
 use crate::cli::options::{Describe, Global};
 use crate::cli::render::table::table;
@@ -29,18 +29,18 @@ pub(crate) fn run(global: &Global, options: &Describe) -> Result<u8, Failure> {
     let store = input::open_store(global)?;
     let mut words = options.what.iter();
     let first = words.next().map(String::as_str).unwrap_or_default();
-    let (kind, names): (get::Kind, Vec<&str>) = match first.split_once('/') {
-        Some((word, name)) => (get::kind(word)?, vec![name]),
-        None => match get::kind(first) {
+    let (kind, names): (kinds::Kind, Vec<&str>) = match first.split_once('/') {
+        Some((word, name)) => (kinds::kind(word)?, vec![name]),
+        None => match kinds::kind(first) {
             Ok(kind) => (kind, words.map(String::as_str).collect()),
             // A pod's name alone, as all other commands take it.
-            Err(_) if options.what.len() == 1 => (get::Kind::Pod, vec![first]),
+            Err(_) if options.what.len() == 1 => (kinds::Kind::Pod, vec![first]),
             Err(failure) => return Err(failure),
         },
     };
     let mut texts = Vec::new();
     match kind {
-        get::Kind::Pod => {
+        kinds::Kind::Pod => {
             let namespace = input::namespace(global)?;
             let mut pods = Vec::new();
             for name in &names {
@@ -54,7 +54,7 @@ pub(crate) fn run(global: &Global, options: &Describe) -> Result<u8, Failure> {
                 texts.push(pod(record)?);
             }
         }
-        get::Kind::Object(kind) => {
+        kinds::Kind::Object(kind) => {
             let namespace = input::namespace(global)?;
             let mut found = objects::of_kind(&store, kind)?;
             found.retain(|object| !kind.is_namespaced() || object.namespace == namespace);

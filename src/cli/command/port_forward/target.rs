@@ -4,7 +4,8 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use super::words::{Remote, Wanted};
-use crate::cli::command::get::{self, Kind};
+use crate::cli::command::get;
+use crate::cli::command::kinds::{self, Kind};
 use crate::cli::failure::{FAILED, Failure, NOT_FOUND};
 use crate::cli::input;
 use crate::cli::options::Global;
@@ -38,7 +39,7 @@ pub(super) fn find(
     wanted: &[Wanted],
 ) -> Result<Target, Failure> {
     let (word, name) = text.split_once('/').unwrap_or(("pod", text));
-    match get::kind(word)? {
+    match kinds::kind(word)? {
         Kind::Pod => {
             let pod = get::find_pod(global, store, text)?;
             let ports = pairs(wanted, |remote| {
