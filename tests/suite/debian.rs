@@ -88,6 +88,17 @@ pub(crate) fn redis() -> Option<PathBuf> {
     })
 }
 
+/// Python with its standard library.
+pub(crate) fn python() -> Option<PathBuf> {
+    archive(&Recipe {
+        name: "python-bookworm-1",
+        packages: "python3",
+        arguments: &[],
+        config: json!({ "Cmd": ["python3"] }),
+        files: &[],
+    })
+}
+
 /// `PostgreSQL` with the user 999, which makes its database with the password of
 /// `POSTGRES_PASSWORD` when there is none in `PGDATA`.
 pub(crate) fn postgres() -> Option<PathBuf> {

@@ -1,9 +1,12 @@
 //! The manifests of `examples/` that need real images, run unchanged.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::debian;
-use crate::harness::{Mode, Podrun, mode, require_mode};
+use crate::harness::{Mode, Podrun, mode, require_mode, until};
 use crate::nginx;
 
 /// Has the image under the name that the example gives it.
@@ -94,5 +97,72 @@ fn nginx_serves_from_a_root_that_it_cannot_write() {
         .code(1)
         .says("Read-only file system");
     podrun.run(["rm", "nginx"]).ok();
+    podrun.nothing_left();
+}
+
+/// What the front of the guestbook answers.
+fn front(request: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", 18081)).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn the_guestbook_keeps_what_is_written_with_its_leader_and_reads_it_from_its_follower() {
+    // Its containers are no user that a pod with one id could have.
+    require_mode!(Mode::Root, Mode::User);
+    let (redis, python) = (debian::redis(), debian::python());
+    require!(
+        redis.is_some() && python.is_some(),
+        "the images must be built by root first"
+    );
+    let podrun = Podrun::empty();
+    load(&podrun, &redis.unwrap(), "docker.io/library/redis:7");
+    load(&podrun, &python.unwrap(), "docker.io/library/python:3");
+    let example = podrun.files().join("guestbook");
+    std::fs::create_dir(&example).unwrap();
+    for (name, text) in [
+        (
+            "redis.yaml",
+            include_str!("../../examples/guestbook/redis.yaml"),
+        ),
+        (
+            "front.yaml",
+            include_str!("../../examples/guestbook/front.yaml"),
+        ),
+    ] {
+        std::fs::write(example.join(name), text).unwrap();
+    }
+    let example = example.to_str().unwrap();
+    podrun.run(["up", "--timeout", "2m", example]).ok();
+    let sent = "entry=I+was+%3Chere%3E";
+    let length = sent.len();
+    let answer = front(&format!(
+        "POST / HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{sent}"
+    ));
+    assert!(answer.starts_with("HTTP/1.0 303"), "{answer}");
+    until("the follower has the entry", || {
+        front("GET / HTTP/1.0\r\n\r\n").contains("<li>I was &lt;here&gt;</li>")
+    });
+    let of_leader = exec(
+        &podrun,
+        "redis-follower",
+        &[
+            "redis-cli",
+            "-h",
+            "redis-leader",
+            "lrange",
+            "entries",
+            "0",
+            "-1",
+        ],
+    );
+    assert_eq!(of_leader, "I was <here>\n");
+    podrun.run(["down", example]).ok();
     podrun.nothing_left();
 }
