@@ -22,7 +22,7 @@ use rustix::net::{
 
 use crate::net::endpoints::Endpoints;
 use crate::net::stream::{
-    EDGES, MOST, Pipes, Progress, Stream, block_broken_pipe, most_streams, reset, watch,
+    AGENTS_LOOPS, EDGES, Pipes, Progress, Stream, block_broken_pipe, most_streams, reset, watch,
 };
 use crate::plan::Protocol;
 
@@ -50,7 +50,7 @@ pub struct Listener {
 /// # Errors
 /// As `epoll_create1(2)` and `epoll_wait(2)`; errors of single connections end those only.
 pub fn run(listeners: Vec<Listener>, lifeline: BorrowedFd<'_>) -> io::Result<()> {
-    let mut forwarder = Forwarder::new(lifeline)?;
+    let mut forwarder = Forwarder::new(lifeline, most_streams(1))?;
     for listener in listeners {
         forwarder.add(listener)?;
     }
@@ -63,7 +63,7 @@ pub struct Forwarder {
     epoll: OwnedFd,
     listeners: HashMap<u64, Listener>,
     connections: HashMap<u64, Connection>,
-    /// The most connections at once; more are reset.
+    /// The most connections at once, more are reset; and the most flows of datagrams.
     most: usize,
     /// What has more than a turn's worth, of which no event tells.
     again: HashSet<u64>,
@@ -90,19 +90,23 @@ struct Connection {
 }
 
 impl Forwarder {
-    /// One without listeners. The control is readable when [`Forwarder::run`] is to ask what is to
-    /// be done.
+    /// One without listeners, in the node agent. The control is readable when [`Forwarder::run`] is
+    /// to ask what is to be done.
     ///
     /// # Errors
     /// As `epoll_create1(2)` and `epoll_ctl(2)`.
-    pub fn new(control: BorrowedFd<'_>) -> io::Result<Self> {
+    pub fn of_agent(control: BorrowedFd<'_>) -> io::Result<Self> {
+        Self::new(control, most_streams(AGENTS_LOOPS))
+    }
+
+    fn new(control: BorrowedFd<'_>, most: usize) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         watch(&epoll, control, CONTROL, epoll::EventFlags::IN)?;
         Ok(Self {
             epoll,
             listeners: HashMap::new(),
             connections: HashMap::new(),
-            most: most_streams(),
+            most,
             again: HashSet::new(),
             pipes: Pipes::default(),
             owner_of: HashMap::new(),
@@ -300,7 +304,7 @@ impl Forwarder {
         if let Some(token) = self.flow_of.get(&(listener, client)) {
             return Some(*token);
         }
-        if self.datagrams.len() >= MOST {
+        if self.datagrams.len() >= self.most {
             // The oldest has the smallest token.
             let oldest = self.datagrams.keys().min().copied()?;
             if let Some(flow) = self.datagrams.remove(&oldest) {
@@ -329,7 +333,11 @@ impl Forwarder {
 
     fn datagrams_out(&mut self, token: u64) {
         let mut buffer = vec![0; MAX_DATAGRAM];
-        while let Some(flow) = self.datagrams.get(&token) {
+        // By level: what is left is told again.
+        for _ in 0..TURN {
+            let Some(flow) = self.datagrams.get(&token) else {
+                return;
+            };
             let Ok((bytes, _)) = rustix::net::recv(&flow.pod, &mut buffer[..], RecvFlags::DONTWAIT)
             else {
                 return;

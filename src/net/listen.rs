@@ -54,6 +54,21 @@ pub fn everywhere(protocol: Protocol, port: u16) -> io::Result<(OwnedFd, u16)> {
     }
 }
 
+/// Whether [`everywhere`] would find the port in use. Nothing listens on it meanwhile: a client that
+/// comes would be lost.
+pub fn is_in_use(protocol: Protocol, port: u16) -> bool {
+    let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let mut tried = socket(all, protocol, Families::Both);
+    if tried
+        .as_ref()
+        .is_err_and(|error| error.raw_os_error() == Some(libc::EAFNOSUPPORT))
+    {
+        let all = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        tried = socket(all, protocol, Families::Own);
+    }
+    tried.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
 /// Listens for TCP, on this address only: `::` takes in no IPv4. Says which port it got.
 ///
 /// # Errors
@@ -62,12 +77,22 @@ pub fn tcp(address: SocketAddr) -> io::Result<(OwnedFd, u16)> {
     bound(address, Protocol::Tcp, Families::Own)
 }
 
-/// A socket that does not block, bound, and for TCP listening.
+/// A socket that does not block, bound, and for TCP listening; and its port.
 fn bound(
     address: SocketAddr,
     protocol: Protocol,
     families: Families,
 ) -> io::Result<(OwnedFd, u16)> {
+    let socket = socket(address, protocol, families)?;
+    if protocol == Protocol::Tcp {
+        listen(&socket, BACKLOG)?;
+    }
+    let port = SocketAddr::try_from(getsockname(&socket)?)?.port();
+    Ok((socket, port))
+}
+
+/// A socket that does not block, bound.
+fn socket(address: SocketAddr, protocol: Protocol, families: Families) -> io::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -86,9 +111,5 @@ fn bound(
         sockopt::set_socket_reuseaddr(&socket, true)?;
     }
     bind(&socket, &address)?;
-    if protocol == Protocol::Tcp {
-        listen(&socket, BACKLOG)?;
-    }
-    let port = SocketAddr::try_from(getsockname(&socket)?)?.port();
-    Ok((socket, port))
+    Ok(socket)
 }

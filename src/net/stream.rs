@@ -28,11 +28,16 @@ pub(super) const MOST: usize = 8192;
 /// one that it may share.
 const DESCRIPTORS: u64 = 6 + 2;
 
-/// How many streams there may be with this process' limit of descriptors.
-pub(super) fn most_streams() -> usize {
+/// How many streams each of some loops of this process may have with its limit of descriptors.
+pub(super) fn most_streams(loops: u64) -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit / DESCRIPTORS).map_or(MOST, |most| most.min(MOST))
+    let each = limit.checked_div(DESCRIPTORS.saturating_mul(loops));
+    usize::try_from(each.unwrap_or(0)).map_or(MOST, |most| most.min(MOST))
 }
+
+/// Loops in the node agent: the way out and the two sides of node ports; as much again is for all
+/// else.
+pub(super) const AGENTS_LOOPS: u64 = 4;
 
 /// A pipe's two ends.
 type Pipe = (OwnedFd, OwnedFd);

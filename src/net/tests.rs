@@ -13,6 +13,7 @@ use std::time::Duration;
 use netlink_packet_route::link::InfoKind;
 use nix::sched::{CloneFlags, unshare};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::listen;
 use super::nft::{self, Affinity, Networks, Outbound, Rules, ServicePort};
@@ -26,6 +27,10 @@ const INSIDE: &str = "PODRUN_TEST_INSIDE";
 
 /// How long an answer is waited for before the test has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The limit from which it follows how many streams there are, and how many that are.
+const DESCRIPTORS: u64 = 2048;
+const STREAMS: usize = 64;
 
 const PODS: Networks = Networks {
     v4: (Ipv4Addr::new(10, 88, 0, 0), 16),
@@ -243,7 +248,14 @@ fn the_whole_network() {
     let sockets = net.sockets.take().unwrap();
     let listener = SocketAddr::from((GATEWAY.v4, sockets.tcp_ports().unwrap()[0]));
     let node = net.node.try_clone().unwrap();
+    let limit = getrlimit(Resource::Nofile);
+    let few = Rlimit {
+        current: Some(DESCRIPTORS),
+        ..limit
+    };
+    setrlimit(Resource::Nofile, few).unwrap();
     let uplink = Uplink::new(node, sockets, vec![PODS, SERVICES], net.elsewhere.clone()).unwrap();
+    setrlimit(Resource::Nofile, limit).unwrap();
     let (lifeline, end) = io::pipe().unwrap();
     thread::scope(|scope| {
         // Ends the uplink's thread when a check fails, too.
@@ -253,6 +265,8 @@ fn the_whole_network() {
         services_lead_to_endpoints(&net);
         the_outside_answers(&net);
         refusals_arrive(&net, listener);
+        one_port_makes_a_connection_to_each(&net);
+        no_pod_takes_all_streams(&net);
         wires_are_found_and_removed(&net);
         drop(end);
         running.join().unwrap().unwrap();
@@ -547,7 +561,7 @@ fn refusals_arrive(net: &Net, uplink: SocketAddr) {
         ("[2001:db8:1::9]:80", ErrorKind::NetworkUnreachable),
     ] {
         let error = connect(a, address.parse().unwrap()).unwrap_err();
-        assert_eq!(error.kind(), kind, "{address}");
+        assert_eq!(error.kind(), kind, "{address}: {error}");
     }
     // A reset arrives as one.
     let server = listen(&net.outside, (OUTSIDE, 7001).into());
@@ -557,6 +571,57 @@ fn refusals_arrive(net: &Net, uplink: SocketAddr) {
     drop(served);
     let error = client.read(&mut [0; 16]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+/// A client may have one port for two connections; where they are redirected to one place, the
+/// kernel gives the second another.
+fn one_port_makes_a_connection_to_each(net: &Net) {
+    let addresses = [7005, 7006].map(|port| SocketAddr::from((OUTSIDE, port)));
+    let servers = addresses.map(|address| listen(&net.outside, address));
+    let clients = within(net.pods[0].as_fd(), || {
+        addresses
+            .into_iter()
+            .map(|address| {
+                let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+                rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+                rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::UNSPECIFIED, 40_000)))?;
+                rustix::net::connect(&socket, &address)?;
+                Ok(TcpStream::from(socket))
+            })
+            .collect::<io::Result<Vec<TcpStream>>>()
+    })
+    .unwrap();
+    for (server, mut client) in servers.into_iter().zip(clients) {
+        let (mut served, _) = server.accept().unwrap();
+        client.write_all(b"?").unwrap();
+        served.read_exact(&mut [0]).unwrap();
+        // It was the only one.
+        server.set_nonblocking(true).unwrap();
+        let another = server.accept().unwrap_err();
+        assert_eq!(another.kind(), ErrorKind::WouldBlock);
+    }
+}
+
+fn no_pod_takes_all_streams(net: &Net) {
+    let [a, b] = &net.pods;
+    let address = (OUTSIDE, 7004).into();
+    let server = listen(&net.outside, address);
+    let mut held = Vec::new();
+    let refused = loop {
+        match connect(a, address) {
+            Ok(stream) => held.push((stream, server.accept().unwrap())),
+            Err(error) => break error,
+        }
+        assert!(held.len() <= STREAMS / 2, "{}", held.len());
+    };
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    connect(b, address).unwrap();
+    // What ends makes room.
+    held.clear();
+    let began = std::time::Instant::now();
+    while connect(a, address).is_err() {
+        assert!(began.elapsed() < PATIENCE);
+    }
 }
 
 fn wires_are_found_and_removed(net: &Net) {

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -28,6 +30,9 @@ pub(super) struct NodePort {
     pub(super) endpoints: Vec<SocketAddr>,
     pub(super) affinity: Affinity,
 }
+
+/// How long listeners have for being closed.
+const CLOSING: Duration = Duration::from_millis(100);
 
 type Key = (Protocol, u16);
 
@@ -72,13 +77,18 @@ impl NodePorts {
             wanted.insert((port.protocol, port.port), self.sided(port));
         }
         let threads = &self.threads;
+        let (closed, closing) = mpsc::channel();
         self.open.retain(|key, (side, _)| {
             let stays = wanted.get(key).is_some_and(|(wanted, _)| wanted == side);
             if let Some(thread) = threads.get(side).filter(|_| !stays) {
-                thread.tell(Change::Close(*key));
+                thread.tell(Change::Close(*key, closed.clone()));
             }
             stays
         });
+        // Their numbers may be wanted at once, on the other side or for another Service. A thread
+        // comes to it after its turn.
+        drop(closed);
+        closing.recv_timeout(CLOSING).ok();
         let mut result = Ok(());
         for (key, (side, port)) in wanted {
             if self.open.get(&key).is_some_and(|(_, open)| *open == port) {
@@ -142,7 +152,8 @@ impl NodePorts {
 enum Change {
     Open(Key, Listener),
     Lead(Key, Endpoints),
-    Close(Key),
+    /// The sender goes with the listener.
+    Close(Key, Sender<()>),
 }
 
 /// A thread that forwards: large transfers delay nobody's names.
@@ -189,23 +200,23 @@ fn forward(
         move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))?;
     }
     let mut numbers = HashMap::new();
-    Forwarder::new(wake.as_fd())?.run(|forwarder| {
+    Forwarder::of_agent(wake.as_fd())?.run(|forwarder| {
         rustix::io::read(wake, &mut [0; 8]).ok();
         let changes = std::mem::take(&mut *changes.lock().unwrap_or_else(PoisonError::into_inner));
         for change in changes {
             match change {
-                Change::Open(key, listener) => match forwarder.add(listener) {
-                    Ok(number) => {
+                Change::Open(key, listener) => {
+                    // Without it the port is closed, as one without endpoints.
+                    if let Ok(number) = forwarder.add(listener) {
                         numbers.insert(key, number);
                     }
-                    Err(_) => return false,
-                },
+                }
                 Change::Lead(key, to) => {
                     if let Some(number) = numbers.get(&key) {
                         forwarder.lead(*number, to);
                     }
                 }
-                Change::Close(key) => {
+                Change::Close(key, _closed) => {
                     if let Some(number) = numbers.remove(&key) {
                         forwarder.remove(number);
                     }

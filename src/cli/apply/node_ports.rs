@@ -2,7 +2,6 @@
 //! before anything starts.
 
 use std::collections::HashSet;
-use std::io;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Service;
@@ -77,9 +76,8 @@ fn has_agent(store: &Store) -> bool {
 /// Whether another process has the port, and goes on having it until then.
 fn is_in_use(port: NodePort, until: Option<Instant>) -> bool {
     loop {
-        match listen::everywhere(port.protocol, port.number) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            Ok(_) | Err(_) => return false,
+        if !listen::is_in_use(port.protocol, port.number) {
+            return false;
         }
         if until.is_none_or(|until| until <= Instant::now()) {
             return true;

@@ -28,8 +28,11 @@ const ACCEPT: u32 = 1;
 /// Of a packet: the largest header of IP without options, and the beginning of TCP's.
 const COPIED: u32 = 128;
 
+/// Packets that may wait at once, of all pods: far more than connections that may be made.
+const MOST: u32 = 65_536;
+
 /// An agent that was killed may not have left its queue yet.
-const LEAVING: u32 = 50;
+const LEAVING: u32 = 500;
 const LOOK: Duration = Duration::from_millis(2);
 
 /// Bytes of `struct nlmsghdr` and `struct nfgenmsg`.
@@ -98,6 +101,8 @@ impl Queue {
         let mut parameters = COPIED.to_be_bytes().to_vec();
         parameters.push(2);
         queue.configure(&Attributes::new().bytes(2, &parameters))?;
+        // `NFQA_CFG_QUEUE_MAXLEN`: 1024 otherwise, which one pod could fill.
+        queue.configure(&Attributes::new().number(3, MOST))?;
         Ok(queue)
     }
 

@@ -37,7 +37,7 @@ use rustix::time::{
 };
 
 use crate::net::nft::Networks;
-use crate::net::stream::{block_broken_pipe, most_streams, watch};
+use crate::net::stream::{AGENTS_LOOPS, block_broken_pipe, most_streams, watch};
 use crate::plan::Protocol;
 use datagrams::Datagrams;
 use echoes::Echoes;
@@ -162,7 +162,7 @@ impl Uplink {
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         watch(&epoll, &wake, Token::Again.number(), EventFlags::IN)?;
         watch(&epoll, &timer, Token::Sweep.number(), EventFlags::IN)?;
-        let most = most_streams();
+        let most = most_streams(AGENTS_LOOPS);
         let reach = Reach { inside, services };
         let answers = Answers::by(&sockets.icmp)?;
         Ok(Self {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,8 @@ pub(super) struct Streams {
     asking: HashMap<Flow, u64>,
     /// What the outside has taken, until the pod comes for it.
     taken: HashMap<Flow, (OwnedFd, Instant)>,
-    open: HashMap<u64, Stream>,
+    /// With whose they are.
+    open: HashMap<u64, (IpAddr, Stream)>,
     pipes: Pipes,
     reach: Reach,
     most: usize,
@@ -126,10 +127,19 @@ impl Streams {
     }
 
     fn begin(&mut self, epoll: &OwnedFd, packet: u32, flow: Flow) -> Result<(), Fate> {
-        if !self.reach.allows(flow.destination) || !self.has_room() {
+        let pod = flow.client.ip();
+        if !self.reach.allows(flow.destination) || !self.has_room(pod) {
             return Err(Fate::Refused);
         }
-        let made = begin(flow.destination).map_err(fate_of)?;
+        // An outside that does not answer is waited for as long as the kernel's patience lasts: with
+        // as many of those as one pod likes, others would have none.
+        let share = self.most / 8;
+        let is_pods = |asked: &&Asked| asked.flow.client.ip() == pod;
+        if self.asked.len() >= share && self.asked.values().filter(is_pods).count() >= share {
+            return Err(Fate::Lost);
+        }
+        let lost = |errno| fate_of(errno, flow.destination);
+        let made = begin(flow.destination).map_err(lost)?;
         self.last = self.last.wrapping_add(1);
         let token = Token::Asked(self.last).number();
         watch(epoll, &made, token, EventFlags::OUT).map_err(|_| Fate::Lost)?;
@@ -157,7 +167,7 @@ impl Streams {
                 self.taken.insert(asked.flow, taken);
                 Fate::Go
             }
-            Err(errno) => fate_of(errno),
+            Err(errno) => fate_of(errno, asked.flow.destination),
         };
         self.decide(asked.packet, fate);
     }
@@ -179,8 +189,17 @@ impl Streams {
         self.taken.retain(|_, (_, since)| since.elapsed() < COMES);
     }
 
+    /// One that was taken for the same pod and destination, of which none has carried a byte. The
+    /// kernel gives a client another port where its own would be at the listener twice.
+    fn taken_for(&mut self, flow: Flow) -> Option<(OwnedFd, Instant)> {
+        let is_like =
+            |it: &&Flow| it.client.ip() == flow.client.ip() && it.destination == flow.destination;
+        let like = self.taken.keys().find(is_like).copied()?;
+        self.taken.remove(&like)
+    }
+
     /// The connection to where the pod meant to connect: the one that was made while it waited.
-    fn made_for(&mut self, family: Family, accepted: &OwnedFd) -> Result<OwnedFd, Errno> {
+    fn made_for(&mut self, family: Family, accepted: &OwnedFd) -> Result<(IpAddr, OwnedFd), Errno> {
         let refused = Errno::CONNREFUSED;
         let destination = destination_of(family, accepted).map_err(|_| refused)?;
         let client = getpeername(accepted)?.ok_or(refused)?;
@@ -189,19 +208,19 @@ impl Streams {
             client,
             destination,
         };
-        if let Some((made, _)) = self.taken.remove(&flow) {
-            return Ok(made);
+        if let Some((made, _)) = self.taken.remove(&flow).or_else(|| self.taken_for(flow)) {
+            return Ok((client.ip(), made));
         }
         let reach = &self.reach;
         let destination = reach.destination(Protocol::Tcp, destination, client.ip());
-        let destination = destination.filter(|_| self.has_room());
-        begin(destination.ok_or(refused)?)
+        let destination = destination.filter(|_| self.has_room(client.ip()));
+        Ok((client.ip(), begin(destination.ok_or(refused)?)?))
     }
 
     /// Carries a pod's connection on, or resets it.
     fn carry_on(&mut self, epoll: &OwnedFd, family: Family, accepted: OwnedFd) {
         let made = self.made_for(family, &accepted);
-        let Ok(made) = made else {
+        let Ok((client, made)) = made else {
             reset(accepted);
             return;
         };
@@ -219,17 +238,31 @@ impl Streams {
             stream.reset();
             return;
         }
-        self.open.insert(self.last, stream);
+        self.open.insert(self.last, (client, stream));
     }
 
-    fn has_room(&self) -> bool {
+    /// Whether a pod may have one more: it has at most half of all, so that others have some left.
+    fn has_room(&self, pod: IpAddr) -> bool {
+        let asked = self.asked.values().map(|asked| asked.flow.client.ip());
+        let taken = self.taken.keys().map(|flow| flow.client.ip());
+        let open = self.open.values().map(|(client, _)| *client);
         let all = [self.open.len(), self.asked.len(), self.taken.len()];
-        all.iter().sum::<usize>() < self.most
+        let all = all.iter().sum::<usize>();
+        // They are counted only when it may matter.
+        let half = self.most / 2;
+        all < self.most
+            && (all < half
+                || open
+                    .chain(asked)
+                    .chain(taken)
+                    .filter(|it| *it == pod)
+                    .count()
+                    < half)
     }
 
     /// Moves a stream's bytes; returns whether it has more than its turn's worth.
     pub(super) fn advance(&mut self, number: u64, event: EventFlags) -> bool {
-        let Some(stream) = self.open.get_mut(&number) else {
+        let Some((_, stream)) = self.open.get_mut(&number) else {
             return false;
         };
         match stream.advance(event, &mut self.pipes) {
@@ -239,7 +272,7 @@ impl Streams {
                 self.open.remove(&number);
             }
             Progress::Failed => {
-                if let Some(stream) = self.open.remove(&number) {
+                if let Some((_, stream)) = self.open.remove(&number) {
                     stream.reset();
                 }
             }
@@ -257,9 +290,17 @@ fn destination_of(family: Family, accepted: &OwnedFd) -> io::Result<SocketAddr> 
 }
 
 /// What becomes of a connection that was not made.
-fn fate_of(errno: Errno) -> Fate {
+fn fate_of(errno: Errno, destination: SocketAddr) -> Fate {
     match errno {
-        Errno::TIMEDOUT | Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => Fate::Lost,
+        // The host may be short of something.
+        Errno::TIMEDOUT
+        | Errno::AGAIN
+        | Errno::MFILE
+        | Errno::NFILE
+        | Errno::NOMEM
+        | Errno::NOBUFS => Fate::Lost,
+        // The host has no port left for it; in IPv6 also no address of its own.
+        Errno::ADDRNOTAVAIL if destination.is_ipv4() => Fate::Lost,
         Errno::HOSTUNREACH | Errno::HOSTDOWN => Fate::Unreached,
         Errno::NETUNREACH | Errno::NETDOWN | Errno::ADDRNOTAVAIL => Fate::Unrouted,
         _ => Fate::Refused,
