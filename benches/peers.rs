@@ -14,15 +14,18 @@
     reason = "a bench that cannot go on ends; its figures need no more digits than f64 has"
 )]
 
+mod common;
+
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
+
+use common::{Bench, quiet};
 
 const ROUNDS: usize = 18;
 /// The orders in which the contenders of a start take turns.
@@ -40,42 +43,6 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// 64 MiB in lines of 100 bytes.
 const LINES: &str = "671089";
 
-struct Bench {
-    scratch: PathBuf,
-    podrun: PathBuf,
-    podman: bool,
-}
-
-fn build(source: &str, to: &Path) {
-    let status = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
-        .args([
-            "--edition",
-            "2024",
-            "-O",
-            "-C",
-            "panic=abort",
-            "-C",
-            "strip=symbols",
-        ])
-        .args(["-C", "target-feature=+crt-static"])
-        .args([
-            "--target",
-            &format!("{}-unknown-linux-gnu", std::env::consts::ARCH),
-        ])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source))
-        .arg("-o")
-        .arg(to)
-        .status()
-        .expect("rustc runs");
-    assert!(status.success(), "{source} does not build");
-}
-
-fn quiet(mut command: Command) {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
-}
-
 fn timed(command: Command) -> Duration {
     let start = Instant::now();
     quiet(command);
@@ -88,100 +55,6 @@ fn median(mut all: Vec<Duration>) -> Duration {
 }
 
 impl Bench {
-    fn prepare() -> Self {
-        let podrun = std::env::var_os("PODRUN_BENCH_BINARY").map_or_else(
-            || {
-                let target = format!(
-                    "target/{}-unknown-linux-gnu/release/podrun",
-                    std::env::consts::ARCH
-                );
-                Path::new(env!("CARGO_MANIFEST_DIR")).join(target)
-            },
-            PathBuf::from,
-        );
-        assert!(
-            podrun.exists(),
-            "{} is missing: build it as the README's \"Installing\" says",
-            podrun.display()
-        );
-        let scratch = PathBuf::from(format!("/var/tmp/podrun-bench-{}", std::process::id()));
-        for name in ["rootfs/bench", "floor", "bind", "root", "podman", "empty"] {
-            fs::create_dir_all(scratch.join(name)).unwrap();
-        }
-        build("benches/fixtures/floor.rs", &scratch.join("floor.bin"));
-        build("tests/fixtures/probe.rs", &scratch.join("rootfs/probe"));
-        fs::write(
-            scratch.join("containers.conf"),
-            "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n",
-        )
-        .unwrap();
-        let podman = ["podman", "runc", "catatonit"].iter().all(|name| {
-            Command::new(name)
-                .arg("--version")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .is_ok_and(|status| status.success())
-        });
-        if !podman {
-            eprintln!("podman, runc and catatonit are not all installed: their column stays empty");
-        }
-        let this = Self {
-            scratch,
-            podrun,
-            podman,
-        };
-        let tar = this.path("image.tar");
-        let mut command = Command::new("tar");
-        command
-            .arg("-C")
-            .arg(this.path("rootfs"))
-            .arg("-cf")
-            .arg(&tar)
-            .arg(".");
-        quiet(command);
-        let mut command = this.podrun(&["image", "import"]);
-        command.arg(&tar).arg("localhost/bench:1");
-        quiet(command);
-        if podman {
-            let mut command = this.podman(&["import"]);
-            command.arg(&tar).arg("localhost/bench:1");
-            quiet(command);
-        }
-        this
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.scratch.join(name)
-    }
-
-    fn podrun(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.podrun);
-        command.args(args).env("PODRUN_ROOT", self.path("root"));
-        command
-    }
-
-    fn podman(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("podman");
-        command
-            .arg("--root")
-            .arg(self.path("podman/root"))
-            .arg("--runroot")
-            .arg(self.path("podman/run"))
-            .arg("--tmpdir")
-            .arg(self.path("podman/tmp"))
-            .args([
-                "--cgroup-manager=cgroupfs",
-                "--events-backend=file",
-                "--runtime=runc",
-            ])
-            .args(args)
-            .env("CONTAINERS_CONF", self.path("containers.conf"))
-            // A folder with the image's name would be taken for its build context.
-            .current_dir(self.path("empty"));
-        command
-    }
-
     /// A pod whose containers each run these words of the probe.
     fn manifest(&self, name: &str, containers: usize, words: &[&str]) -> String {
         let mut command = vec!["/probe"];
@@ -249,18 +122,6 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
-    fn drop(&mut self) {
-        self.podrun(&["rm", "--all", "--force"]).output().ok();
-        if self.podman {
-            self.podman(&["pod", "rm", "--force", "--all", "--time", "0"])
-                .output()
-                .ok();
-        }
-        fs::remove_dir_all(&self.scratch).ok();
-    }
-}
-
 fn show(name: &str, podrun: f64, floor: Option<f64>, podman: Option<f64>, unit: &str, bar: &str) {
     let figure = |value: f64| {
         if value < 10.0 {
@@ -290,7 +151,17 @@ fn main() {
         // `cargo test --benches` only wants to know that it builds.
         return;
     }
-    let bench = Bench::prepare();
+    let bench = Bench::prepare(
+        &[
+            ("benches/fixtures/floor.rs", "floor.bin"),
+            ("tests/fixtures/probe.rs", "rootfs/probe"),
+        ],
+        "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n",
+    );
+    for name in ["rootfs/bench", "floor", "bind"] {
+        fs::create_dir_all(bench.path(name)).unwrap();
+    }
+    bench.import();
     println!("| what | podrun | floor | podman | unit | bar |");
     println!("|---|---|---|---|---|---|");
     starts(&bench);
