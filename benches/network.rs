@@ -128,11 +128,14 @@ const ROWS: [Row; 7] = [
 /// An address and port, or why there is none.
 type Target = Result<String, String>;
 
+/// Makes a command of words.
+type Client<'a> = Box<dyn Fn(&[&str]) -> Command + 'a>;
+
 /// One that takes part, with its pods running.
 struct Contender<'a> {
     name: String,
     /// `flow` with these words in its client pod.
-    client: Box<dyn Fn(&[&str]) -> Command + 'a>,
+    client: Client<'a>,
     pods: Target,
     published: Target,
     outbound: Target,
