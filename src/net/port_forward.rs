@@ -273,10 +273,15 @@ impl<'a> Forward<'a> {
         if is_refused && address == FIRST {
             return self.attempt(accepted, ports, SECOND);
         }
-        // What the second address says beyond that, the first one has not.
-        let error = match address {
-            SECOND => Errno::CONNREFUSED.into(),
-            _ => error,
+        // Where there is no second address, the first one's answer stands.
+        let is_missing = matches!(
+            error.raw_os_error(),
+            Some(libc::EADDRNOTAVAIL | libc::ENETUNREACH | libc::EAFNOSUPPORT)
+        );
+        let error = if address == SECOND && is_missing {
+            Errno::CONNREFUSED.into()
+        } else {
+            error
         };
         self.fail(&accepted, ports, error);
     }
