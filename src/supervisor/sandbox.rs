@@ -1,6 +1,7 @@
 //! What a pod's containers share: pause with the namespaces, `/etc` files, `/dev/shm`, volumes,
 //! and the forwarder of published ports.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -268,26 +269,9 @@ pub(super) fn start_prober(
     plan: &PodPlan,
     pause: &Pause,
 ) -> io::Result<(OwnedFd, OwnedFd)> {
-    let (socket, theirs) = seqpacket::pair()?;
+    let (process, socket) = start_helper(proof, plan, pause, c"podrun-prober", prober::run)?;
     rustix::fs::fcntl_setfl(&socket, OFlags::NONBLOCK)?;
-    match process::clone_process(proof, CloneFlags::default())? {
-        Cloned::Parent(pidfd) => Ok((pidfd, socket)),
-        Cloned::Child => {
-            let kept = [
-                theirs.as_fd(),
-                pause.pidfd.as_fd(),
-                pause.lifeline_end.as_fd(),
-            ];
-            let ready = process::close_all_but(&kept)
-                .and_then(|()| rustix::thread::set_name(c"podrun-prober").map_err(Into::into))
-                .and_then(|()| become_helper(plan, pause));
-            if ready.is_err() {
-                process::exit_now(125);
-            }
-            let ended = prober::run(theirs, pause.lifeline_end.as_fd());
-            process::exit_now(i32::from(ended.is_err()))
-        }
-    }
+    Ok((process, socket))
 }
 
 /// Clones a process that makes sockets in the pod's network namespace for `port-forward`, and
@@ -298,9 +282,25 @@ pub(super) fn start_pod_sockets(
     plan: &PodPlan,
     pause: &Pause,
 ) -> io::Result<OwnedFd> {
+    let name = c"podrun-sockets";
+    let (_, socket) = start_helper(proof, plan, pause, name, |theirs, lifeline| {
+        pod_sockets::serve(theirs.as_fd(), lifeline)
+    })?;
+    Ok(socket)
+}
+
+/// Clones a process of podrun's own in the pod's network namespace, which has nothing open but its
+/// socket and what tells the pod's end: its process and our end of the socket.
+fn start_helper(
+    proof: &SingleThread,
+    plan: &PodPlan,
+    pause: &Pause,
+    name: &CStr,
+    work: impl FnOnce(OwnedFd, BorrowedFd<'_>) -> io::Result<()>,
+) -> io::Result<(OwnedFd, OwnedFd)> {
     let (socket, theirs) = seqpacket::pair()?;
     match process::clone_process(proof, CloneFlags::default())? {
-        Cloned::Parent(_) => Ok(socket),
+        Cloned::Parent(pidfd) => Ok((pidfd, socket)),
         Cloned::Child => {
             let kept = [
                 theirs.as_fd(),
@@ -308,12 +308,12 @@ pub(super) fn start_pod_sockets(
                 pause.lifeline_end.as_fd(),
             ];
             let ready = process::close_all_but(&kept)
-                .and_then(|()| rustix::thread::set_name(c"podrun-sockets").map_err(Into::into))
+                .and_then(|()| rustix::thread::set_name(name).map_err(Into::into))
                 .and_then(|()| become_helper(plan, pause));
             if ready.is_err() {
                 process::exit_now(125);
             }
-            let ended = pod_sockets::serve(theirs.as_fd(), pause.lifeline_end.as_fd());
+            let ended = work(theirs, pause.lifeline_end.as_fd());
             process::exit_now(i32::from(ended.is_err()))
         }
     }
