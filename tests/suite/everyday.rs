@@ -163,6 +163,8 @@ fn the_guestbook_keeps_what_is_written_with_its_leader_and_reads_it_from_its_fol
         ],
     );
     assert_eq!(of_leader, "I was <here>\n");
+    let endless = front("POST / HTTP/1.0\r\nContent-Length: -1\r\n\r\n");
+    assert!(endless.starts_with("HTTP/1.0 400"), "{endless}");
     podrun.run(["down", example]).ok();
     podrun.nothing_left();
 }
