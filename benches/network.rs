@@ -49,6 +49,10 @@ const NAMESPACES: &str = "PODRUN_BENCH_NAMESPACES";
 /// Addresses that are none of the machine's, whose own pasta would take for the pod otherwise.
 const PASTA: [&str; 6] = ["-a", "10.99.99.2", "-n", "24", "-g", "10.99.99.1"];
 
+/// With the kernel's own send buffer pasta of 2023 stalls to the outside, more often than not.
+const SMALL_BUFFER: &str =
+    "echo 4096 16384 262144 > /proc/sys/net/ipv4/tcp_wmem; exec \"$0\" \"$@\"";
+
 /// Where a connection leads.
 #[derive(Clone, Copy)]
 enum Way {
@@ -380,7 +384,7 @@ fn pasta<'a>(bench: &'a Bench, outbound: &Target) -> (Contender<'a>, Result<Serv
             // It would become nobody.
             command.args(["--runas", "0"]);
         }
-        command.args(options).arg("--");
+        command.args(options).args(["--", "sh", "-c", SMALL_BUFFER]);
         command.arg(bench.path("rootfs/flow")).args(words);
         command
     };
