@@ -44,7 +44,7 @@ impl Taken {
 }
 
 /// A node port that a Service has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NodePort {
     /// Which of the Service's ports.
     pub index: usize,

@@ -32,7 +32,7 @@ pub fn open(port: &PublishedPort) -> io::Result<(OwnedFd, u16)> {
     match port.host_ip {
         Some(ip) => {
             let address = SocketAddr::new(ip, port.host_port);
-            bound(address, port.protocol, Families::Own)
+            opened(bound(address, port.protocol, Families::Own)?, port.protocol)
         }
         None => everywhere(port.protocol, port.host_port),
     }
@@ -44,29 +44,25 @@ pub fn open(port: &PublishedPort) -> io::Result<(OwnedFd, u16)> {
 /// # Errors
 /// As [`open`].
 pub fn everywhere(protocol: Protocol, port: u16) -> io::Result<(OwnedFd, u16)> {
+    opened(bound_everywhere(protocol, port)?, protocol)
+}
+
+/// Whether [`everywhere`] would find the port in use. Nothing listens on it meanwhile: a client that
+/// comes would be lost.
+pub fn is_in_use(protocol: Protocol, port: u16) -> bool {
+    let tried = bound_everywhere(protocol, port);
+    tried.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
+fn bound_everywhere(protocol: Protocol, port: u16) -> io::Result<OwnedFd> {
     let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     match bound(all, protocol, Families::Both) {
         Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
             let all = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
             bound(all, protocol, Families::Own)
         }
-        opened => opened,
+        bound => bound,
     }
-}
-
-/// Whether [`everywhere`] would find the port in use. Nothing listens on it meanwhile: a client that
-/// comes would be lost.
-pub fn is_in_use(protocol: Protocol, port: u16) -> bool {
-    let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    let mut tried = socket(all, protocol, Families::Both);
-    if tried
-        .as_ref()
-        .is_err_and(|error| error.raw_os_error() == Some(libc::EAFNOSUPPORT))
-    {
-        let all = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-        tried = socket(all, protocol, Families::Own);
-    }
-    tried.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
 /// Listens for TCP, on this address only: `::` takes in no IPv4. Says which port it got.
@@ -74,16 +70,11 @@ pub fn is_in_use(protocol: Protocol, port: u16) -> bool {
 /// # Errors
 /// As [`open`].
 pub fn tcp(address: SocketAddr) -> io::Result<(OwnedFd, u16)> {
-    bound(address, Protocol::Tcp, Families::Own)
+    opened(bound(address, Protocol::Tcp, Families::Own)?, Protocol::Tcp)
 }
 
-/// A socket that does not block, bound, and for TCP listening; and its port.
-fn bound(
-    address: SocketAddr,
-    protocol: Protocol,
-    families: Families,
-) -> io::Result<(OwnedFd, u16)> {
-    let socket = socket(address, protocol, families)?;
+/// A bound socket that listens, if it is for TCP, and its port.
+fn opened(socket: OwnedFd, protocol: Protocol) -> io::Result<(OwnedFd, u16)> {
     if protocol == Protocol::Tcp {
         listen(&socket, BACKLOG)?;
     }
@@ -92,7 +83,7 @@ fn bound(
 }
 
 /// A socket that does not block, bound.
-fn socket(address: SocketAddr, protocol: Protocol, families: Families) -> io::Result<OwnedFd> {
+fn bound(address: SocketAddr, protocol: Protocol, families: Families) -> io::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,

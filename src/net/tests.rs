@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::listen;
-use super::nft::{self, Affinity, Networks, Outbound, Rules, ServicePort};
+use super::nft::{self, Affinity, Networks, Outbound, Queue, Rules, ServicePort};
 use super::node::{self, PodNetwork, within};
 use super::route::{self, Pair, Requests, Route};
 use super::uplink::{OutsideServices, Sockets, Uplink};
@@ -208,7 +208,7 @@ fn whole_net() -> Net {
             waits: None,
         };
         let rules = Rules::open()?;
-        let outbound = rules.begin(outbound, sockets.has_queue())?;
+        let outbound = rules.begin(outbound, sockets.queue_number())?;
         assert!(outbound.waits.is_some());
         Ok((bridge, sockets, Route::open()?, rules, outbound))
     })
@@ -244,6 +244,9 @@ fn the_whole_network() {
     assert!(route.has_pairs().unwrap());
     let other = InfoKind::Other("podrun-none".to_owned());
     assert!(!route.has_kind(other).unwrap());
+    // One that is another's is passed by.
+    let queues = [Queue::open().unwrap(), Queue::open().unwrap()];
+    assert_ne!(queues[0].number(), queues[1].number());
     let mut net = whole_net();
     let sockets = net.sockets.take().unwrap();
     let listener = SocketAddr::from((GATEWAY.v4, sockets.tcp_ports().unwrap()[0]));
@@ -279,7 +282,17 @@ fn listen(namespace: &OwnedFd, address: SocketAddr) -> TcpListener {
 
 fn connect(namespace: &OwnedFd, address: SocketAddr) -> io::Result<TcpStream> {
     within(namespace.as_fd(), || {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        let family = match address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        // A connect that blocks says why it failed. The standard library's, with a time limit, asks
+        // the socket later, which by then may know no more.
+        let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+        let timeout = rustix::net::sockopt::Timeout::Send;
+        rustix::net::sockopt::set_socket_timeout(&socket, timeout, Some(PATIENCE))?;
+        rustix::net::connect(&socket, &address)?;
+        let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(stream)
     })

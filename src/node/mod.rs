@@ -162,13 +162,7 @@ impl Agent {
             }
             self.network.resolver.ready(now)?;
             if self.read_at.is_some_and(|at| at <= now) {
-                self.read_at = None;
-                let view = self.world.refresh();
-                if self.network.show(view).is_err() {
-                    // What was shown before stays: better than no agent. A node port may be free by
-                    // then.
-                    self.read_at = now.checked_add(AGAIN);
-                }
+                self.read(now);
             }
             look_again = None;
             if self.clients.is_empty() {
@@ -177,6 +171,16 @@ impl Agent {
                 }
                 look_again = now.checked_add(PATIENCE);
             }
+        }
+    }
+
+    /// Reads what has changed, and serves by it.
+    fn read(&mut self, now: Instant) {
+        self.read_at = None;
+        let view = self.world.refresh();
+        if self.network.show(view).is_err() {
+            // What was shown before stays: better than no agent. A node port may be free by then.
+            self.read_at = now.checked_add(AGAIN);
         }
     }
 
@@ -207,6 +211,14 @@ impl Agent {
             Ok((length, _)) if length > 0 => {
                 match wire::decode(buffer.get(..length).unwrap_or_default()) {
                     Ok(ToNode::Join) => self.join(client),
+                    Ok(ToNode::HasPort { protocol, port }) => {
+                        self.world.take_events();
+                        self.read(now);
+                        let is_open = self.network.has_port(protocol, port);
+                        if let Some(client) = self.clients.get(&number) {
+                            say(client, &FromNode::Port { is_open }, &[]);
+                        }
+                    }
                     Ok(ToNode::Begin(_)) | Err(_) => {
                         self.clients.remove(&number);
                     }
@@ -304,7 +316,9 @@ fn receive(starter: &OwnedFd) -> Result<(Begin, OwnedFd, Option<OwnedFd>), Strin
         .map_err(|error| format!("the node agent: {error}"))?;
     let begin = match wire::decode(buffer.get(..length).unwrap_or_default()) {
         Ok(ToNode::Begin(begin)) => *begin,
-        Ok(ToNode::Join) => return Err("the node agent: nothing to begin with".to_owned()),
+        Ok(ToNode::Join | ToNode::HasPort { .. }) => {
+            return Err("the node agent: nothing to begin with".to_owned());
+        }
         Err(error) => return Err(format!("the node agent: {error}")),
     };
     let mut descriptors = descriptors.into_iter();

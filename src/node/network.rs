@@ -13,6 +13,7 @@ use crate::net::uplink::{OutsideServices, Sockets, Uplink};
 use crate::net::{address, node};
 use crate::node::ports::NodePorts;
 use crate::node::world::View;
+use crate::plan::Protocol;
 use crate::sys::{namespace, process};
 
 /// Where pods ask for names (RFC 1035, 4.2).
@@ -104,6 +105,11 @@ impl Network {
         self.rules.as_ref().err().cloned()
     }
 
+    /// Whether a node port is open.
+    pub(super) fn has_port(&self, protocol: Protocol, port: u16) -> bool {
+        self.node_ports.is_open(protocol, port)
+    }
+
     /// The bridge's number.
     pub(super) fn bridge(&self) -> u32 {
         self.bridge
@@ -173,7 +179,7 @@ fn open(ipv6: bool) -> io::Result<Opened> {
             waits: None,
         };
         let rules = Rules::open()?;
-        let outbound = rules.begin(outbound, sockets.has_queue())?;
+        let outbound = rules.begin(outbound, sockets.queue_number())?;
         Ok((rules, outbound, sockets))
     };
     Ok(Opened {

@@ -70,7 +70,7 @@ impl NodePorts {
     /// number and protocol the first counts.
     ///
     /// # Errors
-    /// As `bind(2)` for the first that cannot be opened; all others are.
+    /// As `bind(2)` for one that cannot be opened; all others are.
     pub(super) fn show(&mut self, ports: &[NodePort]) -> io::Result<()> {
         let mut wanted = HashMap::new();
         for port in ports.iter().rev().filter(|port| !port.endpoints.is_empty()) {
@@ -102,6 +102,11 @@ impl NodePorts {
             }
         }
         result
+    }
+
+    /// Whether a port is open.
+    pub(super) fn is_open(&self, protocol: Protocol, port: u16) -> bool {
+        self.open.contains_key(&(protocol, port))
     }
 
     /// The pods among the endpoints; the others only when there are none, as for the Service's own

@@ -13,6 +13,7 @@ use rustix::net::{
     socket_with,
 };
 
+use crate::plan::Protocol;
 use crate::runtime::control_socket;
 use crate::runtime::idmap::IdMap;
 use crate::runtime::spawn::{SpawnError, start_stage, start_stage_here};
@@ -32,6 +33,12 @@ const BACKLOG: i32 = 128;
 const SUCCESSION: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 250_000_000,
+};
+
+/// How long an agent has for an answer that it gives at once: it may have been stopped.
+const ANSWER: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
 };
 
 /// Before this attempt no agent is started where pods run.
@@ -188,8 +195,32 @@ pub fn remove(runtime_dir: BorrowedFd<'_>) {
     rustix::fs::unlinkat(runtime_dir, SOCKET, rustix::fs::AtFlags::empty()).ok();
 }
 
-/// Nothing where no agent listens, or where one ends before it answers.
-fn ask(runtime_dir: BorrowedFd<'_>) -> Result<Option<Joined>, NodeError> {
+/// Whether an agent has a port of the host open, once it has read what is stored now.
+///
+/// # Errors
+/// As [`NodeError`] says; also when it does not answer.
+pub fn has_port(
+    runtime_dir: BorrowedFd<'_>,
+    protocol: Protocol,
+    port: u16,
+) -> Result<bool, NodeError> {
+    let question = ToNode::HasPort { protocol, port };
+    let Some(connection) = tell(runtime_dir, &question)? else {
+        return Ok(false);
+    };
+    let mut answered = [PollFd::new(&connection, PollFlags::IN)];
+    if poll(&mut answered, Some(&ANSWER))? == 0 {
+        return Err(Errno::TIMEDOUT.into());
+    }
+    match hear(&connection)? {
+        Some((FromNode::Port { is_open }, _)) => Ok(is_open),
+        Some(_) => Err(out_of_turn()),
+        None => Ok(false),
+    }
+}
+
+/// A connection to the agent with its first message sent; nothing where no agent listens.
+fn tell(runtime_dir: BorrowedFd<'_>, message: &ToNode) -> Result<Option<OwnedFd>, NodeError> {
     let kind = SocketType::SEQPACKET;
     let connection = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     match connect(&connection, &control_socket::address(runtime_dir, SOCKET)?) {
@@ -197,18 +228,25 @@ fn ask(runtime_dir: BorrowedFd<'_>) -> Result<Option<Joined>, NodeError> {
         Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
         Err(errno) => return Err(errno.into()),
     }
-    let bytes = wire::encode(&ToNode::Join).map_err(io::Error::other)?;
+    let bytes = wire::encode(message).map_err(io::Error::other)?;
     match seqpacket::send(&connection, &bytes, &[], SendFlags::empty()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(None),
-        result => result?,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
+        result => Ok(result.map(|()| Some(connection))?),
     }
+}
+
+/// Nothing where no agent listens, or where one ends before it answers.
+fn ask(runtime_dir: BorrowedFd<'_>) -> Result<Option<Joined>, NodeError> {
+    let Some(connection) = tell(runtime_dir, &ToNode::Join)? else {
+        return Ok(None);
+    };
     let Some((answer, descriptors)) = hear(&connection)? else {
         return Ok(None);
     };
     let (bridge, unruled) = match answer {
         FromNode::Joined { bridge, unruled } => (bridge, unruled),
         FromNode::Failed { message } => return Err(NodeError::Refused(message)),
-        FromNode::Ready => return Err(out_of_turn()),
+        FromNode::Ready | FromNode::Port { .. } => return Err(out_of_turn()),
     };
     match <[OwnedFd; 4]>::try_from(descriptors) {
         Ok([users, mounts, network, route]) => Ok(Some(Joined {
@@ -258,7 +296,7 @@ fn spawn(runtime_dir: BorrowedFd<'_>, begin: &Begin, start: Start<'_>) -> Result
     let failed = match hear(&socket)? {
         Some((FromNode::Ready, _)) => return Ok(()),
         Some((FromNode::Failed { message }, _)) => NodeError::Refused(message),
-        Some((FromNode::Joined { .. }, _)) => out_of_turn(),
+        Some((FromNode::Joined { .. } | FromNode::Port { .. }, _)) => out_of_turn(),
         None => NodeError::Spawn(SpawnError::Lost),
     };
     child.kill().ok();

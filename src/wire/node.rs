@@ -9,11 +9,17 @@
 //!     │──── Join ─────────────────────────▶│
 //!     │◀──── Joined + namespaces … ────────│
 //!     ┊ the connection stays open          ┊  as long as the pod lives
+//!
+//!  front end, once about each node port that is in use
+//!     │──── HasPort ──────────────────────▶│
+//!     │◀──── Port ─────────────────────────│
 //! ```
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use crate::plan::Protocol;
 
 /// To the node agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +28,14 @@ pub enum ToNode {
     Begin(Box<Begin>),
     /// The first message of a connection: a pod uses the network until the connection ends.
     Join,
+    /// The only message of a connection: whether it has this port of the host open, once it has
+    /// read what is stored now.
+    HasPort {
+        /// The port's protocol.
+        protocol: Protocol,
+        /// Its number.
+        port: u16,
+    },
 }
 
 /// What the agent is for. Descriptors, in order: the runtime directory, then, after an agent that
@@ -48,6 +62,11 @@ pub enum FromNode {
         bridge: u32,
         /// Why there are neither Services nor a way out, where the kernel has no rules for them.
         unruled: Option<String>,
+    },
+    /// The answer to [`ToNode::HasPort`].
+    Port {
+        /// It has it.
+        is_open: bool,
     },
     /// There is no pod network here.
     Failed {

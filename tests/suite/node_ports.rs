@@ -245,7 +245,7 @@ fn a_node_port_that_is_in_use_is_told_before_anything_starts() {
     drop(held);
     podrun.run(["up", &manifest]).ok();
     until_answering(local(port), &["b"]);
-    // What the agent has is no other process'.
+    // What the agent has is no other process', whichever Service has had it.
     let said = podrun.run(["up", &manifest]).ok();
     assert!(
         said.stdout.contains("service/web unchanged"),
@@ -258,12 +258,42 @@ fn a_node_port_that_is_in_use_is_told_before_anything_starts() {
 }
 
 #[test]
-fn a_node_port_leads_to_endpoints_outside_the_pod_network() {
+fn services_may_exchange_their_node_ports() {
     let podrun = Podrun::new();
-    let Some(own) = own_address() else {
-        // Without a network there is no outside.
-        return;
+    let other = |port: Option<u16>| {
+        let mut port_spec = json!({ "port": 80, "targetPort": "web" });
+        if let Some(port) = port {
+            port_spec["nodePort"] = port.into();
+        }
+        let spec = json!({ "type": "NodePort", "selector": { "app": "web" } });
+        let mut made = service("other", &spec);
+        made["spec"]["ports"] = json!([port_spec]);
+        made
     };
+    let web = |port: Option<u16>| {
+        let mut made = other(port);
+        made["metadata"]["name"] = "web".into();
+        made
+    };
+    up_all(&podrun, &[web(None), other(None), backend("b", &json!({}))]);
+    let [first, second] = ["web", "other"].map(|name| node_ports(&podrun, name)[0]);
+    for port in [first, second] {
+        until_answering(local(port), &["b"]);
+    }
+    up_all(&podrun, &[web(Some(second)), other(Some(first))]);
+    assert_eq!(node_ports(&podrun, "web"), [second]);
+    assert_eq!(node_ports(&podrun, "other"), [first]);
+    for port in [first, second] {
+        until_answering(local(port), &["b"]);
+    }
+}
+
+#[test]
+fn a_node_port_leads_to_endpoints_outside_the_pod_network() {
+    let own = own_address();
+    require!(own.is_some(), "the machine has its loopback only");
+    let own = own.unwrap();
+    let podrun = Podrun::new();
     let outside = TcpListener::bind((own, 0)).unwrap();
     let number = outside.local_addr().unwrap().port();
     let answering = std::thread::spawn(move || {

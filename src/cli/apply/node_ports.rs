@@ -2,7 +2,7 @@
 //! before anything starts.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::os::fd::AsFd;
 
 use k8s_openapi::api::core::v1::Service;
 
@@ -11,16 +11,10 @@ use crate::controller::{self, NodePort, Taken};
 use crate::names::ObjectName;
 use crate::net::listen;
 use crate::plan::Protocol;
-use crate::store::{PodRecord, Store};
+use crate::runtime::node;
+use crate::store::Store;
 
-/// How long the node agent has for closing what belonged to a Service that was removed just now.
-const CLOSING: Duration = Duration::from_millis(500);
-
-/// Between two looks meanwhile.
-const LOOK: Duration = Duration::from_millis(5);
-
-/// Gives a Service what it needs and has not, of what nobody else has. What the stored Service of
-/// its name has had is the node agent's own.
+/// Gives a Service what it needs and has not, of what nobody else has.
 ///
 /// # Errors
 /// A Service that asks for what it cannot have.
@@ -28,33 +22,20 @@ pub(super) fn allocate(
     store: &Store,
     name: &ObjectName,
     service: &mut Service,
-    stored: Option<&Service>,
     mut taken: Taken,
 ) -> Result<(), Failure> {
     let refused = |refusal| Failure::with_code(INVALID, format!("service/{name}: {refusal}"));
-    let given = numbers(service);
-    let agents = stored.map(numbers).unwrap_or_default();
-    let has_agent = std::cell::LazyCell::new(|| has_agent(store));
+    let given: HashSet<NodePort> = controller::node_ports(service).into_iter().collect();
     loop {
         let mut complete = service.clone();
         controller::allocate(&mut complete, &taken).map_err(refused)?;
-        let in_use = controller::node_ports(&complete).into_iter().find(|port| {
-            let key = (port.protocol, port.number);
-            if agents.contains(&key) && *has_agent {
-                return false;
-            }
-            let until = Instant::now().checked_add(CLOSING);
-            let waits = given.contains(&key) && *has_agent;
-            is_in_use(*port, until.filter(|_| waits))
-        });
-        match in_use {
+        let mut all = controller::node_ports(&complete).into_iter();
+        match all.find(|port| is_others(store, *port)) {
             None => {
                 *service = complete;
                 return Ok(());
             }
-            Some(port) if given.contains(&(port.protocol, port.number)) => {
-                return Err(told(name, port));
-            }
+            Some(port) if given.contains(&port) => return Err(told(name, port)),
             Some(port) => {
                 taken.node_ports.insert(port.number);
             }
@@ -62,28 +43,18 @@ pub(super) fn allocate(
     }
 }
 
-fn numbers(service: &Service) -> HashSet<(Protocol, u16)> {
-    let ports = controller::node_ports(service).into_iter();
-    ports.map(|port| (port.protocol, port.number)).collect()
-}
-
-/// Whether there is a node agent, as there is while pods use the network.
-fn has_agent(store: &Store) -> bool {
-    let pods = store.pods().unwrap_or_default();
-    pods.iter().any(PodRecord::uses_network)
-}
-
-/// Whether another process has the port, and goes on having it until then.
-fn is_in_use(port: NodePort, until: Option<Instant>) -> bool {
-    loop {
-        if !listen::is_in_use(port.protocol, port.number) {
-            return false;
-        }
-        if until.is_none_or(|until| until <= Instant::now()) {
-            return true;
-        }
-        std::thread::sleep(LOOK);
+/// Whether a process has the port that is not the node agent: what that one has is this store's to
+/// give. It is asked only about a port that is in use, and closes what belonged to a Service that was
+/// removed just now before it answers.
+fn is_others(store: &Store, port: NodePort) -> bool {
+    let is_in_use = || listen::is_in_use(port.protocol, port.number);
+    if !is_in_use() {
+        return false;
     }
+    let is_agents = store.open_runtime_dir().is_ok_and(|directory| {
+        node::has_port(directory.as_fd(), port.protocol, port.number).unwrap_or(false)
+    });
+    !is_agents && is_in_use()
 }
 
 fn told(name: &ObjectName, port: NodePort) -> Failure {

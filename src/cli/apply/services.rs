@@ -38,7 +38,6 @@ impl Services {
         for object in stored.map_err(Failure::internal)? {
             services.take(&object)?;
         }
-        let before = services.all.clone();
         for (object, change) in objects {
             if object.kind == ObjectKind::Service && *change != Change::Keep {
                 services.take(object)?;
@@ -47,7 +46,7 @@ impl Services {
             }
         }
         for key in services.changed.clone() {
-            services.allocate(store, &key, before.get(&key))?;
+            services.allocate(store, &key)?;
         }
         Ok(services)
     }
@@ -59,18 +58,13 @@ impl Services {
         Ok(())
     }
 
-    fn allocate(
-        &mut self,
-        store: &Store,
-        key: &(Namespace, ObjectName),
-        stored: Option<&Service>,
-    ) -> Result<(), Failure> {
+    fn allocate(&mut self, store: &Store, key: &(Namespace, ObjectName)) -> Result<(), Failure> {
         let mut taken = Taken::default();
         for (_, other) in self.all.iter().filter(|(known, _)| *known != key) {
             taken.add(other);
         }
         match self.all.get_mut(key) {
-            Some(service) => node_ports::allocate(store, &key.1, service, stored, taken),
+            Some(service) => node_ports::allocate(store, &key.1, service, taken),
             None => Ok(()),
         }
     }

@@ -210,10 +210,11 @@ fn show_several(
             }
         }
         Format::Table | Format::Wide if tables.is_empty() => {
-            render::say(&nothing_found(
-                listing.all_namespaces,
-                &input::namespace(global)?,
-            ));
+            if !options.ignore_not_found {
+                let namespace = input::namespace(global)?;
+                let shown = (!listing.all_namespaces).then_some(&namespace);
+                render::say(&nothing_found(shown));
+            }
         }
         Format::Table | Format::Wide => render::line(&tables.join("\n\n"))?,
         Format::Json | Format::Yaml | Format::JsonPath(_) => {
@@ -224,11 +225,10 @@ fn show_several(
 }
 
 /// What is said of an empty table.
-fn nothing_found(is_of_all: bool, namespace: &Namespace) -> String {
-    if is_of_all {
-        "No resources found.".to_owned()
-    } else {
-        format!("No resources found in {namespace} namespace.")
+fn nothing_found(namespace: Option<&Namespace>) -> String {
+    match namespace {
+        Some(namespace) => format!("No resources found in {namespace} namespace."),
+        None => "No resources found.".to_owned(),
     }
 }
 
@@ -355,10 +355,7 @@ impl Query {
     fn print_table(&self, pods: &[PodRecord], is_first: bool) -> Result<(), Failure> {
         if pods.is_empty() {
             if is_first && !self.ignore_not_found {
-                render::say(&match &self.namespace {
-                    Some(namespace) => nothing_found(false, namespace),
-                    None => "No resources found.".to_owned(),
-                });
+                render::say(&nothing_found(self.namespace.as_ref()));
             }
             return Ok(());
         }

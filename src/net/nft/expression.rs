@@ -261,19 +261,22 @@ impl Rule {
         self.with("immediate", &data)
     }
 
-    /// Lets the packet wait in queue 0; while nobody has opened it, drops it.
-    pub(super) fn queue(self, by: Queueing) -> Self {
+    /// Lets the packet wait in a queue; while nobody has opened it, drops it.
+    pub(super) fn queue(self, by: Queueing, number: u16) -> Self {
         match by {
             Queueing::Expression => {
-                let data = Attributes::new().bytes(1, &[0, 0]).bytes(2, &[0, 1]);
+                let data = Attributes::new()
+                    .bytes(1, &number.to_be_bytes())
+                    .bytes(2, &[0, 1]);
                 self.with("queue", &data)
             }
             Queueing::Target => {
-                // Revision 0 of `struct xt_NFQ_info`.
+                // Revision 0 of `struct xt_NFQ_info`, with its padding.
+                let [low, high] = number.to_ne_bytes();
                 let data = Attributes::new()
                     .name(1, "NFQUEUE")
                     .number(2, 0)
-                    .bytes(3, &[0; 8]);
+                    .bytes(3, &[low, high, 0, 0, 0, 0, 0, 0]);
                 self.with("target", &data)
             }
         }

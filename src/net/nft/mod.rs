@@ -67,12 +67,12 @@ impl Rules {
     }
 
     /// Sets up the table of [`outbound()`], with connections that wait in one of the ways that this
-    /// kernel has, if there is a queue for them.
+    /// kernel has, if there is a queue for them: its number.
     ///
     /// # Errors
     /// As [`Rules::apply`].
-    pub fn begin(&self, wanted: Outbound, has_queue: bool) -> io::Result<Outbound> {
-        if has_queue {
+    pub fn begin(&self, wanted: Outbound, queue: Option<u16>) -> io::Result<Outbound> {
+        if let Some(queue) = queue {
             // A change that the kernel refuses costs ten milliseconds.
             let by = if self.has_queue_target() {
                 Queueing::Target
@@ -80,7 +80,7 @@ impl Rules {
                 Queueing::Expression
             };
             let waiting = Outbound {
-                waits: Some(by),
+                waits: Some((by, queue)),
                 ..wanted
             };
             if self.apply(outbound(&waiting)).is_ok() {

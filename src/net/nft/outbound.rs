@@ -79,8 +79,9 @@ pub struct Outbound {
     pub tcp: [u16; 2],
     /// The port of the transparent UDP sockets, IPv4's and IPv6's.
     pub udp: [u16; 2],
-    /// How connections wait until the agent says whether the outside takes them, if they do.
-    pub waits: Option<Queueing>,
+    /// How connections wait until the agent says whether the outside takes them, and in which queue,
+    /// if they do.
+    pub waits: Option<(Queueing, u16)>,
 }
 
 /// A field and the first bits it must have.
@@ -110,8 +111,8 @@ pub fn outbound(outbound: &Outbound) -> Batch {
     let mut table = Table::replace(TABLE);
     stay(&mut table, outbound);
     datagrams(&mut table, outbound);
-    if let Some(by) = outbound.waits {
-        wait(&mut table, by);
+    if let Some((by, queue)) = outbound.waits {
+        wait(&mut table, by, queue);
     }
     streams(&mut table, outbound);
     refuse_unserved(&mut table, outbound);
@@ -183,7 +184,7 @@ fn datagrams(table: &mut Table, outbound: &Outbound) {
 
 /// Chains `wait` and `refuse`: a connection begins when the outside has taken it, and not when the
 /// outside has refused it.
-fn wait(table: &mut Table, by: Queueing) {
+fn wait(table: &mut Table, by: Queueing, queue: u16) {
     let base = |priority| Base {
         kind: "filter",
         hook: Hook::Prerouting,
@@ -193,7 +194,7 @@ fn wait(table: &mut Table, by: Queueing) {
     table.base_chain("wait", base(WAIT));
     let first = || from_pods().protocol_is(TCP).bits_are(TCP_FLAGS, FLAGS, SYN);
     table.rule("wait", &first().verdict(Verdict::Jump("stay")));
-    table.rule("wait", &first().queue(by));
+    table.rule("wait", &first().queue(by, queue));
     table.base_chain("refuse", base(REFUSE));
     let marked = |mark| from_pods().protocol_is(TCP).mark_is(mark);
     table.rule("refuse", &marked(REFUSED_MARK).reset());

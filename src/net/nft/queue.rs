@@ -3,8 +3,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
 use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 
@@ -31,9 +31,8 @@ const COPIED: u32 = 128;
 /// Packets that may wait at once, of all pods: far more than connections that may be made.
 const MOST: u32 = 65_536;
 
-/// An agent that was killed may not have left its queue yet.
-const LEAVING: u32 = 500;
-const LOOK: Duration = Duration::from_millis(2);
+/// Numbers that are tried: an agent that was killed may not have left its queue yet.
+const NUMBERS: Range<u16> = 0..16;
 
 /// Bytes of `struct nlmsghdr` and `struct nfgenmsg`.
 const HEADERS: usize = 20;
@@ -71,28 +70,34 @@ pub struct Flow {
     pub destination: SocketAddr,
 }
 
-/// Queue 0 of a network namespace, the only one that a verdict of `nf_tables` reaches
-/// (`nft_verdict_init`).
+/// A queue of a network namespace.
 #[derive(Debug)]
-pub struct Queue(Socket);
+pub struct Queue {
+    socket: Socket,
+    number: u16,
+}
 
 impl Queue {
-    /// The queue of this thread's network namespace.
+    /// The first queue of this thread's network namespace that no other process has.
     ///
     /// # Errors
-    /// As `socket(2)`; EOPNOTSUPP or EINVAL where the kernel lacks `nfnetlink_queue`; EBUSY when
-    /// another process has it and keeps it.
+    /// As `socket(2)`; EOPNOTSUPP or EINVAL where the kernel lacks `nfnetlink_queue`; EPERM when all
+    /// are others', or without `CAP_NET_ADMIN`.
     pub fn open() -> io::Result<Self> {
-        let socket = netlink::open(NETLINK_NETFILTER)?;
-        let queue = Self(socket);
-        let mut left = LEAVING;
+        let mut queue = Self {
+            socket: netlink::open(NETLINK_NETFILTER)?,
+            number: NUMBERS.start,
+        };
+        // `NFQNL_CFG_CMD_BIND`
+        let bind = Attributes::new().bytes(1, &[1, 0, 0, 0]);
         loop {
-            // `NFQNL_CFG_CMD_BIND`
-            let bind = Attributes::new().bytes(1, &[1, 0, 0, 0]);
             match queue.configure(&bind) {
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy && left > 0 => {
-                    left = left.saturating_sub(1);
-                    std::thread::sleep(LOOK);
+                // Another's queue, as `nfqnl_recv_config` puts it.
+                Err(error)
+                    if error.kind() == io::ErrorKind::PermissionDenied
+                        && NUMBERS.contains(&queue.number.saturating_add(1)) =>
+                {
+                    queue.number = queue.number.saturating_add(1);
                 }
                 result => break result?,
             }
@@ -106,10 +111,16 @@ impl Queue {
         Ok(queue)
     }
 
+    /// What rules name it by.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
     fn configure(&self, attributes: &Attributes) -> io::Result<()> {
         let kind = u16::from_be_bytes([QUEUE, CONFIG]);
-        self.0.send(&message(kind, ACK, 1, 0, 0, attributes), 0)?;
-        netlink::answers(&self.0, 1)
+        let message = message(kind, ACK, 1, 0, self.number, attributes);
+        self.socket.send(&message, 0)?;
+        netlink::answers(&self.socket, 1)
     }
 
     /// The next packet that waits; nothing when none does.
@@ -117,7 +128,7 @@ impl Queue {
         let mut bytes = Vec::with_capacity(1024);
         loop {
             bytes.clear();
-            match self.0.recv(&mut bytes, libc::MSG_DONTWAIT) {
+            match self.socket.recv(&mut bytes, libc::MSG_DONTWAIT) {
                 Ok(_) => {}
                 // Some were lost: their senders send them again.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => continue,
@@ -148,7 +159,8 @@ impl Queue {
             attributes = attributes.number(3, mark);
         }
         let kind = u16::from_be_bytes([QUEUE, VERDICT]);
-        self.0.send(&message(kind, 0, 0, 0, 0, &attributes), 0)?;
+        let message = message(kind, 0, 0, 0, self.number, &attributes);
+        self.socket.send(&message, 0)?;
         Ok(())
     }
 }
@@ -156,7 +168,7 @@ impl Queue {
 impl AsFd for Queue {
     /// Readable when a packet waits.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 

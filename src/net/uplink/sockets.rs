@@ -73,9 +73,9 @@ impl Sockets {
         })
     }
 
-    /// Whether there is a queue in which connections wait until the outside has taken them.
-    pub fn has_queue(&self) -> bool {
-        self.queue.is_some()
+    /// The queue in which connections wait until the outside has taken them, if there is one.
+    pub fn queue_number(&self) -> Option<u16> {
+        self.queue.as_ref().map(Queue::number)
     }
 
     /// The ports of the listeners, IPv4's and IPv6's.
