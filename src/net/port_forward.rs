@@ -10,20 +10,12 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, connect, getpeername, sockopt};
-use rustix::process::{Resource, getrlimit};
 use rustix::time::Timespec;
 
 use crate::net::pod_sockets::PodSockets;
-use crate::net::stream::{EDGES, Pipes, Progress, Stream, block_broken_pipe, reset, watch};
-
-/// The most connections at once; more are reset.
-const MOST: usize = 8192;
-
-/// Descriptors that a connection has at worst: two sockets, and a pipe each way.
-const DESCRIPTORS: u64 = 6;
-
-/// Descriptors that are not connections'.
-const OWN_DESCRIPTORS: u64 = 128;
+use crate::net::stream::{
+    EDGES, Pipes, Progress, Stream, block_broken_pipe, most_streams, reset, watch,
+};
 
 /// Connections accepted before others have their turn.
 const TURN: usize = 64;
@@ -106,6 +98,7 @@ struct Forward<'a> {
     pipes: Pipes,
     /// Those that have more to do than a turn's worth; no event will tell.
     again: HashSet<u64>,
+    /// The most connections at once; more are reset.
     most: usize,
     last: u64,
 }
@@ -124,8 +117,6 @@ impl<'a> Forward<'a> {
         pod: &'a PodSockets,
         tell: &'a mut dyn FnMut(News),
     ) -> io::Result<Self> {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let most = limit.saturating_sub(OWN_DESCRIPTORS) / DESCRIPTORS;
         let mut forward = Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             pod,
@@ -135,7 +126,7 @@ impl<'a> Forward<'a> {
             open: HashMap::new(),
             pipes: Pipes::default(),
             again: HashSet::new(),
-            most: usize::try_from(most).map_or(MOST, |most| most.min(MOST)),
+            most: most_streams(1),
             last: STOP,
         };
         // It says nothing unasked, but for its end.
